@@ -1,0 +1,42 @@
+/*
+ * fsio.h - file system calls, relative to a held directory, whole or not at all.
+ * THREAD any that may block: lanes and commands only (all of them block).
+ * OWNS   descriptors returned are the caller's; all are close-on-exec, none follows a final symlink.
+ * ERRORS 0 or a count, else -errno. EINTR is retried inside.
+ */
+#pragma once
+#include <sys/stat.h>
+#include <sys/types.h>
+#include "pp/base/buf.h"
+
+int fsio_open_dir(int dirfd, const char *path);
+int fsio_open_read(int dirfd, const char *path);
+/* O_RDWR of an existing regular file. */
+int fsio_open_update(int dirfd, const char *path);
+/* O_CREAT|O_EXCL|O_RDWR; the mode is set exactly, whatever the umask. */
+int fsio_create(int dirfd, const char *path, mode_t mode);
+/* O_CREAT|O_APPEND|O_RDWR. */
+int fsio_open_append(int dirfd, const char *path, mode_t mode);
+void fsio_close(int fd);
+
+int fsio_write(int fd, struct str bytes);
+int fsio_pwrite(int fd, struct str bytes, off_t at);
+/* Reads up to n bytes, fewer only at the end of the file; returns the count. */
+ssize_t fsio_pread(int fd, char *to, size_t n, off_t at);
+/* Appends the whole file; -EFBIG when it is longer than what the buffer may still take. */
+int fsio_read_all(int dirfd, const char *path, struct buf *to);
+/* Write a file under a temporary name in the same directory, sync, rename into place. */
+int fsio_replace(int dirfd, const char *path, struct str bytes, mode_t mode);
+
+int fsio_sync(int fd);
+int fsio_chmod(int fd, mode_t mode);
+/* Like rename(2), but -EEXIST when the new name exists: a queue file is never overwritten. */
+int fsio_rename(int dirfd, const char *from, const char *to);
+/* -ENOENT is an error here as everywhere; callers for whom it is none say so. */
+int fsio_unlink(int dirfd, const char *path);
+int fsio_mkdir(int dirfd, const char *path, mode_t mode);
+/* Sets atime and mtime, seconds. */
+int fsio_set_mtime(int dirfd, const char *path, int64_t mtime);
+int fsio_stat(int dirfd, const char *path, struct stat *ret);
+/* Free bytes for an unprivileged writer, and whether an inode is free. */
+int fsio_free_space(int dirfd, int64_t *ret_bytes, int64_t *ret_inodes);

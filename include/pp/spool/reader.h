@@ -1,0 +1,39 @@
+/*
+ * reader.h - queue files in: validated as the queue manager does, or record by record.
+ * THREAD those that may block (lanes, commands); reader_parse is pure.
+ * OWNS   strings of an envelope go into the arena given.
+ * ERRORS 0 or -errno; -EBADMSG = damaged, with what is wrong and at which offset in `why`.
+ * SEE    shared spec queue-file.md 3.3, 6; shared corpus damaged/SUMMARY.md.
+ */
+#pragma once
+#include "pp/mail/envelope.h"
+#include "pp/spool/record.h"
+#include "pp/spool/spool.h"
+
+/* What to accept beside complete cleanup-made files. */
+enum reader_kind {
+	READER_QUEUE,    /* what qmgr needs: C, T, S, X where C says, E */
+	READER_LISTING,  /* what showq needs: stops quietly at the first bad record */
+};
+
+/* A source of file bytes: an open file, or bytes in memory. */
+struct reader;
+struct reader *reader_open_fd(int fd);            /* the fd becomes the reader's */
+struct reader *reader_open_bytes(struct str bytes);
+void reader_close(struct reader *r);
+/* Next record; follows pointers with a limit on backward jumps, skips nothing else.
+ * 0 record, 1 end of file at a boundary, -EBADMSG with a text in reader_error. The payload is
+ * valid until the next call. offset = where its type byte stands. */
+int reader_next(struct reader *r, struct record *ret, off_t *ret_offset);
+/* raw: pointers are returned like any record. */
+void reader_set_raw(struct reader *r, bool raw);
+int reader_seek(struct reader *r, off_t offset);
+const char *reader_error(const struct reader *r);
+
+/* The envelope (both segments). why: at least 256 bytes of room. */
+int reader_envelope(struct reader *r, enum reader_kind kind, struct arena *a, struct envelope *ret,
+    struct buf *why);
+int reader_load_blk(const struct spool *s, enum queue q, const char *id, struct arena *a,
+    struct envelope *ret, struct stat *ret_stat, struct buf *why);
+
+/* Content for a delivery, as lines with LF ends taken off, in pieces: see body.h. */

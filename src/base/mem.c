@@ -1,0 +1,136 @@
+/*
+ * mem.c - allocation that never returns NULL, and arenas.
+ *
+ * Running out of memory cannot be handled better than by ending: the spool is safe against a kill
+ * at any moment, so a supervisor's restart loses nothing, while half-handled failures would.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "pp/base/assert.h"
+#include "pp/base/mem.h"
+
+enum {
+	CHUNK_MIN = 1024,
+	CHUNK_MAX = 64 * 1024,
+};
+
+struct arena_chunk {
+	struct arena_chunk *next;
+	size_t used, cap;
+	max_align_t data[];
+};
+
+void *
+mem_alloc(size_t size)
+{
+	void *p = calloc(1, size ? size : 1);
+
+	PP_ASSERT(p != NULL);
+	return p;
+}
+
+void *
+mem_realloc(void *old, size_t size)
+{
+	void *p = realloc(old, size ? size : 1);
+
+	PP_ASSERT(p != NULL);
+	return p;
+}
+
+char *
+mem_strdup(const char *s)
+{
+	char *p = strdup(s);
+
+	PP_ASSERT(p != NULL);
+	return p;
+}
+
+void
+mem_free(void *p)
+{
+	free(p);
+}
+
+/* Chunks double up to a limit, so that a short session stays in one small chunk. */
+static struct arena_chunk *
+chunk_new(struct arena *a, size_t size)
+{
+	size_t cap = a->chunks ? a->chunks->cap * 2 : CHUNK_MIN;
+	struct arena_chunk *c;
+
+	if (cap > CHUNK_MAX)
+		cap = CHUNK_MAX;
+	if (cap < size)
+		cap = size;
+	c = mem_alloc(sizeof(*c) + cap);
+	c->cap = cap;
+	c->next = a->chunks;
+	a->chunks = c;
+	return c;
+}
+
+void *
+arena_alloc(struct arena *a, size_t size)
+{
+	const size_t align = sizeof(max_align_t);
+	struct arena_chunk *c = a->chunks;
+	void *p;
+
+	PP_ASSERT(size < SIZE_MAX / 4);
+	size = (size + align - 1) / align * align;
+	if (c == NULL || c->cap - c->used < size)
+		c = chunk_new(a, size);
+	p = (char *)c->data + c->used;
+	c->used += size;
+	a->used += size;
+	return p;
+}
+
+char *
+arena_str(struct arena *a, struct str s)
+{
+	char *p = arena_alloc(a, s.n + 1);
+
+	if (s.n)
+		memcpy(p, s.p, s.n);
+	return p;
+}
+
+char *
+arena_strdup(struct arena *a, const char *s)
+{
+	return arena_str(a, str_of(s));
+}
+
+char *
+arena_printf(struct arena *a, const char *fmt, ...)
+{
+	va_list ap;
+	char *p;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+	PP_ASSERT(n >= 0);
+	p = arena_alloc(a, (size_t)n + 1);
+	va_start(ap, fmt);
+	vsnprintf(p, (size_t)n + 1, fmt, ap);
+	va_end(ap);
+	return p;
+}
+
+void
+arena_fini(struct arena *a)
+{
+	struct arena_chunk *c;
+
+	while ((c = a->chunks) != NULL) {
+		a->chunks = c->next;
+		mem_free(c);
+	}
+	a->used = 0;
+}

@@ -1,0 +1,130 @@
+/*
+ * lane.c - threads that run blocking jobs, in order per key.
+ *
+ * A key always maps to the same thread, which is the whole ordering guarantee: the steps of one
+ * queue file cannot overtake each other, and an object used only under its own key (a lookup table)
+ * has one owner without a lock.
+ */
+#include <stdio.h>
+#include "internal.h"
+#include "pp/base/mem.h"
+#include "pp/runtime/lane.h"
+
+enum { LANE_THREADS_MAX = 16 };
+
+struct lane_thread {
+	pthread_t thread;
+	pthread_mutex_t lock;
+	pthread_cond_t more;
+	struct lane_job *first, **last;
+	bool ending;
+};
+
+struct lane {
+	unsigned n;
+	struct lane_thread t[LANE_THREADS_MAX];
+};
+
+static void
+job_answered(struct post *p)
+{
+	struct lane_job *job = PP_CONTAINER(p, struct lane_job, post);
+
+	job->done(job);
+}
+
+static void *
+lane_thread(void *arg)
+{
+	struct lane_thread *t = arg;
+
+	pthread_mutex_lock(&t->lock);
+	for (;;) {
+		struct lane_job *job = t->first;
+
+		if (job == NULL) {
+			if (t->ending)
+				break;
+			pthread_cond_wait(&t->more, &t->lock);
+			continue;
+		}
+		t->first = job->next;
+		if (t->first == NULL)
+			t->last = &t->first;
+		pthread_mutex_unlock(&t->lock);
+		job->next = NULL;
+		job->work(job);
+		post_to(job->origin, &job->post, job_answered);
+		pthread_mutex_lock(&t->lock);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return NULL;
+}
+
+struct lane *
+lane_new(const char *name, unsigned threads)
+{
+	struct lane *l = MEM_NEW(struct lane);
+
+	PP_ASSERT(threads > 0 && threads <= LANE_THREADS_MAX);
+	l->n = threads;
+	for (unsigned i = 0; i < threads; i++) {
+		struct lane_thread *t = &l->t[i];
+		char tname[16];
+
+		pthread_mutex_init(&t->lock, NULL);
+		pthread_cond_init(&t->more, NULL);
+		t->last = &t->first;
+		snprintf(tname, sizeof(tname), threads == 1 ? "%s" : "%s%u", name, i);
+		PP_ASSERT(thread_start(&t->thread, tname, lane_thread, t) == 0);
+	}
+	return l;
+}
+
+void
+lane_run(struct lane *l, uint64_t key, struct lane_job *job, void (*work)(struct lane_job *),
+    void (*done)(struct lane_job *))
+{
+	struct lane_thread *t = &l->t[key % l->n];
+
+	job->work = work;
+	job->done = done;
+	job->next = NULL;
+	job->origin = loop_current();
+	PP_ASSERT(job->origin != NULL);
+	pthread_mutex_lock(&t->lock);
+	PP_ASSERT(!t->ending);
+	*t->last = job;
+	t->last = &job->next;
+	pthread_cond_signal(&t->more);
+	pthread_mutex_unlock(&t->lock);
+}
+
+void
+lane_free(struct lane *l)
+{
+	if (l == NULL)
+		return;
+	for (unsigned i = 0; i < l->n; i++) {
+		struct lane_thread *t = &l->t[i];
+
+		pthread_mutex_lock(&t->lock);
+		t->ending = true;
+		pthread_cond_signal(&t->more);
+		pthread_mutex_unlock(&t->lock);
+		pthread_join(t->thread, NULL);
+		pthread_cond_destroy(&t->more);
+		pthread_mutex_destroy(&t->lock);
+	}
+	mem_free(l);
+}
+
+uint64_t
+lane_key(const char *name)
+{
+	uint64_t h = 1469598103934665603u; /* FNV-1a: spreads ids over threads, guards nothing */
+
+	for (; *name; name++)
+		h = (h ^ (unsigned char)*name) * 1099511628211u;
+	return h ^ h >> 32;
+}
