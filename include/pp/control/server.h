@@ -1,0 +1,35 @@
+/*
+ * server.h - the socket the commands talk to: a line comes in, lines go out.
+ * THREAD the main loop.
+ * OWNS   the socket file; connections free themselves.
+ * ERRORS -errno of binding, with a text.
+ *
+ * One command per connection: "word [argument]\n". The answer is lines, ended by closing; a line
+ * "error TEXT" means failure. Who asks is known by SO_PEERCRED.
+ */
+#pragma once
+#include <sys/types.h>
+#include "pp/base/buf.h"
+#include "pp/runtime/loop.h"
+
+struct control_server;
+struct control_request; /* one connection, until control_end */
+
+struct control_command {
+	const char *word;
+	/* Called on the main loop; must end in control_end, now or later. */
+	void (*run)(void *ctx, struct control_request *r, const char *argument);
+	bool any_user; /* else: root, or the uid of the daemon */
+};
+
+struct control_server *control_server_new(struct loop *l, const char *socket_path,
+    const struct control_command *commands, size_t n, void *ctx, struct buf *err);
+void control_server_free(struct control_server *s);
+
+uid_t control_uid(const struct control_request *r);
+void control_line(struct control_request *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void control_bytes(struct control_request *r, struct str bytes);
+void control_end(struct control_request *r);
+/* Stay open for lines that come later (events). gone(ctx) when the client hangs up first; then the
+ * request may no longer be used. */
+void control_keep(struct control_request *r, void (*gone)(void *ctx), void *ctx);

@@ -1,0 +1,79 @@
+/*
+ * delivery.h - the contract between the queue manager and the delivery agents: a request goes down,
+ *        one status per recipient comes up.
+ * THREAD the request is the agent's from deliver() to delivery_done(), which posts it home.
+ * OWNS   everything it points to lives in its arena, or is a reference it holds.
+ * ERRORS a recipient without a status at delivery_done is a bug.
+ * SEE    shared spec delivery.md 1 (log line) and 4 (which trouble is the destination's).
+ */
+#pragma once
+#include "pp/mail/envelope.h"
+#include "pp/mail/status.h"
+#include "pp/runtime/post.h"
+#include "pp/runtime/snap.h"
+
+struct service;
+struct spool_bytes;
+struct params;
+
+struct delivery_rcpt {
+	struct recipient rcpt;
+	struct status status;
+	bool logged;
+};
+
+struct delivery {
+	struct post post;
+	struct arena arena;
+	/* The request: written by qmgr, read by the agent. */
+	char queue_id[64];
+	const char *sender;             /* "" = null sender */
+	const char *envid;
+	unsigned ret;
+	enum body_encoding encoding;
+	unsigned utf8;
+	int64_t arrival_us;             /* T record */
+	int64_t create_time;
+	off_t data_offset;
+	int64_t data_size, content_length;
+	struct spool_bytes *bytes;      /* or NULL: read active/ID */
+	const char *transport;          /* log name and key: "smtp" */
+	const char *nexthop;
+	struct snap *config;            /* keeps `service` alive; struct config * is its first member */
+	const struct service *service;  /* its master.cf row with its parameters */
+	struct delivery_rcpt *rcpt;
+	size_t rcpt_count;
+	bool probe_only;                /* a dead destination is tried with this one */
+	/* Times, microseconds of loop_wall_us; the agent fills the last three, 0 = not reached. */
+	int64_t active_us, start_us, connect_us, transmit_us;
+	/* The result. hop: set when the destination itself is in trouble (delivery.md 4): it throttles. */
+	struct status hop;
+	unsigned conn_use;
+	const char *relay;              /* "host[addr]:port" or "none" */
+	/* The way home. */
+	struct loop *home;
+	void (*done)(struct delivery *d);
+	void *owner;
+	unsigned loop_index;            /* of the io loop it ran on */
+};
+
+/* A delivery agent: a row of daemon/'s table. deliver runs on an io loop; ctx is that loop's
+ * instance of the agent. */
+struct delivery_agent {
+	const char *command; /* the master.cf command: "smtp", "lmtp", "error" ... */
+	void (*deliver)(void *ctx, struct delivery *d);
+};
+
+/* Settles one recipient: copies the status into d's arena and logs its line
+ * ("ID: to=<r>, relay=R, delay=.., delays=a/b/c/d, dsn=.., status=sent (text)"). */
+void delivery_settle(struct delivery *d, struct delivery_rcpt *r, const struct status *st);
+/* All recipients that have no status yet. */
+void delivery_settle_rest(struct delivery *d, const struct status *st);
+/* Sends it home. Every recipient must be settled. */
+void delivery_done(struct delivery *d);
+
+/* "0.05", "1.2", "541": at most two significant digits below 100 s (delay= and delays=). */
+void delivery_format_delay(char *to, size_t size, int64_t us, unsigned resolution);
+/* The log line of one recipient; also for recipients settled without an agent (program "qmgr" -> the
+ * name Postfix would use: "error"). */
+void delivery_log(const struct delivery *d, const struct delivery_rcpt *r, const char *program);

@@ -1,0 +1,19 @@
+/*
+ * pickup.h - maildrop/ -> cleanup. Everything in maildrop is hostile input.
+ * THREAD the loop it was made on (main).
+ * OWNS   frees itself in pickup_free.
+ * ERRORS logged; a malformed submission is removed with a warning, as Postfix does.
+ * SEE    shared spec queue-file.md 3.1.
+ */
+#pragma once
+#include "pp/cleanup/cleanup.h"
+
+struct pickup;
+struct pickup *pickup_new(struct loop *l, struct lane *disk, const struct cleanup_setup *setup);
+/* Look now; any number of calls during a scan are one more scan. Also runs every 60 s by itself
+ * and, by inotify, when a file appears. */
+void pickup_wake(struct pickup *p);
+void pickup_reload(struct pickup *p, const struct cleanup_setup *setup);
+/* stopped(ctx) when no submission is being taken in. */
+void pickup_stop(struct pickup *p, void (*stopped)(void *ctx), void *ctx);
+void pickup_free(struct pickup *p);

@@ -1,0 +1,55 @@
+/*
+ * qmgr.h - the queue manager: which message is active, which destination works, when to try again.
+ * THREAD everything inside lives on the qmgr loop. Functions marked "any" post to it.
+ * OWNS   all struct qmgr_*; no other thread ever sees one.
+ * ERRORS logged by qmgr; a damaged file goes to corrupt/.
+ * SEE    shared design 4, shared spec delivery.md 2 and 3.
+ */
+#pragma once
+#include "pp/cleanup/cleanup.h"
+#include "pp/delivery/delivery.h"
+
+struct qmgr;
+
+struct qmgr_agent {
+	const struct delivery_agent *agent;
+	void *const *ctx; /* one per io loop */
+};
+
+struct qmgr_options {
+	struct loop *loop;
+	struct cleanup_setup setup;
+	struct lane *disk;
+	struct loop *const *io;
+	unsigned io_count;
+	const struct qmgr_agent *agents;
+	size_t agent_count;
+};
+
+struct qmgr *qmgr_new(const struct qmgr_options *o);
+/* qmgr loop: recovers active/ into incoming/, scans, delivers. */
+void qmgr_start(struct qmgr *q);
+/* any: a message was committed. Takes ownership. */
+void qmgr_arrive(struct qmgr *q, struct spool_arrival *a);
+/* any: new configuration; running deliveries keep the old one. */
+void qmgr_reload(struct qmgr *q, const struct cleanup_setup *setup);
+
+enum qmgr_command_kind {
+	QMGR_FLUSH,      /* everything deferred, dead destinations forgiven */
+	QMGR_FLUSH_ID,
+	QMGR_FLUSH_SITE,
+	QMGR_CHANGED,    /* the file of `arg` was moved, removed, changed by a command; "" = many were */
+	QMGR_COUNTS,     /* answer: "incoming N active N deferred N deliveries N" */
+};
+/* any: answer(ctx, text) comes on the loop that asked. */
+void qmgr_command(struct qmgr *q, enum qmgr_command_kind kind, const char *arg,
+    void (*answer)(void *ctx, const char *text), void *ctx);
+
+/* any: start no delivery any more; stopped(ctx) on the loop that asked, when the running ones have
+ * ended or after deadline_ms; what is unfinished stays in the spool. */
+void qmgr_stop(struct qmgr *q, int64_t deadline_ms, void (*stopped)(void *ctx), void *ctx);
+void qmgr_free(struct qmgr *q); /* after its loop has ended */
+
+/* Events for tests and watchers: "queued ID", "active ID", "deferred ID", "removed ID",
+ * "bounced ID". Called on the qmgr loop. Set before qmgr_start. */
+void qmgr_on_event(struct qmgr *q, void (*event)(void *ctx, const char *line), void *ctx);

@@ -1,0 +1,35 @@
+/*
+ * smtp.h - the SMTP client: a delivery agent with its sessions and idle connections, one per io loop.
+ * THREAD smtp_setup_new_blk: main, at start and reload. The rest: its io loop.
+ * OWNS   setups are refcounted snapshots.
+ * ERRORS of set-up: texts in `err`; of deliveries: a status per recipient.
+ * SEE    RFC 5321, RFC 3207, RFC 4954, shared spec delivery.md 4.
+ */
+#pragma once
+#include "pp/delivery/delivery.h"
+#include "pp/net/resolver.h"
+#include "pp/net/stream.h"
+#include "pp/config/config.h"
+
+struct spool;
+struct lane;
+
+/* Everything one transport (a master.cf row with its -o) needs, compiled: TLS contexts, maps. */
+struct smtp_setup;
+
+struct smtp;
+struct smtp *smtp_new(struct loop *l, struct spool *spool, struct resolver *r, struct lane *slow,
+    struct lane *sasl);
+/* Checks and compiles all smtp/lmtp services of a configuration; warnings (a world-readable password
+ * file) go to `warn`, one per line. */
+int smtp_setup_new_blk(struct config *cfg, struct smtp_setup **ret, struct buf *warn, struct buf *err);
+void smtp_setup_ref(struct smtp_setup *s);
+void smtp_setup_unref(struct smtp_setup *s);
+/* Its loop: idle connections of the old set-up are closed. */
+void smtp_use(struct smtp *s, struct smtp_setup *setup);
+/* The agent's deliver: ctx = struct smtp *. */
+void smtp_deliver(void *ctx, struct delivery *d);
+/* Closes idle connections (QUIT); stopped(ctx) when no delivery runs, or at the deadline, when what
+ * runs is broken off and deferred. */
+void smtp_stop(struct smtp *s, int64_t deadline_ms, void (*stopped)(void *ctx), void *ctx);
+void smtp_free(struct smtp *s);
