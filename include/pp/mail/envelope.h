@@ -16,12 +16,12 @@ enum body_encoding { BODY_UNKNOWN, BODY_7BIT, BODY_8BIT };
 enum { UTF8_REQUESTED = 1, UTF8_HEADER = 2, UTF8_SENDER = 4 };
 
 struct recipient {
-	const char *address;  /* internal (unquoted) form */
-	const char *orig;     /* before aliasing; never NULL */
-	const char *orcpt;    /* "rfc822;addr", decoded; NULL when unknown */
-	unsigned notify;      /* NOTIFY_ bits, 0 = not given */
-	off_t offset;         /* of its R record in the queue file; -1 = none */
-	bool done;            /* a D record */
+	const char *address; /* internal (unquoted) form */
+	const char *orig;    /* before aliasing; never NULL */
+	const char *orcpt;   /* "rfc822;addr", decoded; NULL when unknown */
+	unsigned notify;     /* NOTIFY_ bits, 0 = not given */
+	off_t offset;        /* of its R record in the queue file; -1 = none */
+	bool done;           /* a D record */
 };
 
 /* Where it came from: log_* and client attributes of the queue file. NULL = not known. */
@@ -34,16 +34,16 @@ struct origin {
 };
 
 struct envelope {
-	const char *sender;     /* internal form, "" = null sender; NULL = not given yet */
-	const char *fullname;   /* NULL = none */
-	const char *envid;      /* RFC 3461 ENVID, decoded; or NULL */
-	unsigned ret;           /* RET_, 0 = not given */
+	const char *sender;   /* internal form, "" = null sender; NULL = not given yet */
+	const char *fullname; /* NULL = none */
+	const char *envid;    /* RFC 3461 ENVID, decoded; or NULL */
+	unsigned ret;         /* RET_, 0 = not given */
 	enum body_encoding encoding;
-	unsigned utf8;          /* UTF8_ bits */
-	int64_t arrival_us;     /* T record, wall clock microseconds */
-	int64_t create_time;    /* seconds: base of backoff and expiry */
-	int64_t warn_time;      /* W record: seconds, 0 = none, -1 = sent */
-	off_t warn_offset;      /* of the W record, -1 = none */
+	unsigned utf8;       /* UTF8_ bits */
+	int64_t arrival_us;  /* T record, wall clock microseconds */
+	int64_t create_time; /* seconds: base of backoff and expiry */
+	int64_t warn_time;   /* W record: seconds, 0 = none, -1 = sent */
+	off_t warn_offset;   /* of the W record, -1 = none */
 	unsigned trace_flags;
 	const char *sasl_method, *sasl_username, *sasl_sender;
 	const char *filter, *redirect; /* L and > records */

@@ -18,9 +18,9 @@ struct status {
 	enum status_class cls;
 	unsigned short subject, detail; /* of the enhanced code: cls.subject.detail */
 	unsigned short smtp;            /* reply code, 0 when no SMTP reply is behind it */
-	const char *text;               /* for log and reports, one line; for a reply: after the codes */
-	const char *remote;             /* host that said it (Remote-MTA), or NULL */
-	const char *diagnostic;         /* its reply, codes included (Diagnostic-Code: smtp), or NULL */
+	const char *text;       /* for log and reports, one line; for a reply: after the codes */
+	const char *remote;     /* host that said it (Remote-MTA), or NULL */
+	const char *diagnostic; /* its reply, codes included (Diagnostic-Code: smtp), or NULL */
 };
 
 /* The text is formatted into the arena. */
