@@ -1,0 +1,116 @@
+/*
+ * client.c - the commands' side of the control socket.
+ *
+ * A blocking socket and nothing else: a command asks one thing and prints what comes.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "pp/base/fsio.h"
+#include "pp/control/client.h"
+
+enum { ANSWER_LINE_MAX = 1024 * 1024 };
+
+/* A path that does not fit into sockaddr_un is reached through a descriptor of its directory. */
+static int
+socket_path(struct sockaddr_un *sa, const char *directory, int *ret_dirfd)
+{
+	int n = snprintf(sa->sun_path, sizeof(sa->sun_path), "%s/%s", directory, CONTROL_SOCKET);
+
+	*ret_dirfd = -1;
+	if (n >= 0 && (size_t)n < sizeof(sa->sun_path))
+		return 0;
+	*ret_dirfd = fsio_open_dir(AT_FDCWD, directory);
+	if (*ret_dirfd < 0)
+		return *ret_dirfd;
+	snprintf(sa->sun_path, sizeof(sa->sun_path), "/proc/self/fd/%d/%s", *ret_dirfd, CONTROL_SOCKET);
+	return 0;
+}
+
+static int
+connect_to(const char *directory)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd, dirfd, rc = socket_path(&sa, directory, &dirfd);
+
+	if (rc < 0)
+		return rc;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	rc = fd < 0 ? -errno : 0;
+	while (rc == 0 && connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+		if (errno != EINTR)
+			rc = -errno;
+	fsio_close(dirfd);
+	if (rc == 0)
+		return fd;
+	fsio_close(fd);
+	return rc;
+}
+
+static int
+take_lines(struct buf *in, int (*line)(void *, struct str), void *ctx, struct buf *err)
+{
+	for (;;) {
+		struct str all = buf_str(in);
+		size_t end = str_index(all, '\n');
+		struct str one = str_head(all, end);
+		int rc;
+
+		if (end == all.n)
+			return 0;
+		if (str_starts(one, STR("error "))) {
+			buf_add(err, str_from(one, 6));
+			return -EREMOTEIO;
+		}
+		rc = line ? line(ctx, one) : 0;
+		buf_consume(in, end + 1);
+		if (rc != 0)
+			return rc;
+	}
+}
+
+static int
+converse(int fd, const char *command, int (*line)(void *, struct str), void *ctx, struct buf *err)
+{
+	struct buf in = {.max = ANSWER_LINE_MAX};
+	int rc = fsio_write(fd, str_of(command));
+
+	if (rc == 0)
+		rc = fsio_write(fd, STR("\n"));
+	while (rc == 0) {
+		char *to = buf_reserve(&in, 4096);
+		ssize_t n;
+
+		if (to == NULL) {
+			rc = -EMSGSIZE;
+			break;
+		}
+		n = read(fd, to, 4096);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			rc = n < 0 ? -errno : 0;
+			break;
+		}
+		buf_commit(&in, (size_t)n);
+		rc = take_lines(&in, line, ctx, err);
+	}
+	buf_fini(&in);
+	return rc;
+}
+
+int
+control_call(const char *queue_directory, const char *command, int (*line)(void *, struct str),
+    void *ctx, struct buf *err)
+{
+	int fd = connect_to(queue_directory), rc;
+
+	if (fd < 0)
+		return fd;
+	rc = converse(fd, command, line, ctx, err);
+	close(fd);
+	return rc;
+}
