@@ -37,17 +37,20 @@ struct delivery {
 	off_t data_offset;
 	int64_t data_size, content_length;
 	struct spool_bytes *bytes;      /* or NULL: read active/ID */
-	const char *transport;          /* log name and key: "smtp" */
+	const char *transport;          /* master.cf name and key: "smtp" */
 	const char *nexthop;
 	struct snap *config;            /* keeps `service` alive; struct config * is its first member */
 	const struct service *service;  /* its master.cf row with its parameters */
 	struct delivery_rcpt *rcpt;
 	size_t rcpt_count;
 	bool probe_only;                /* a dead destination is tried with this one */
-	/* Times, microseconds of loop_wall_us; the agent fills the last three, 0 = not reached. */
+	/* Times, microseconds of loop_wall_us, 0 = not reached: in the active queue; handed to the agent
+	 * (qmgr, at deliver()); session ready (none: the agent had nothing to connect); all was sent
+	 * (none: the time of logging counts). */
 	int64_t active_us, start_us, connect_us, transmit_us;
 	/* The result. hop: set when the destination itself is in trouble (delivery.md 4): it throttles. */
 	struct status hop;
+	const char *program;            /* of the log lines: "smtp", "relay/smtp"; NULL = transport */
 	unsigned conn_use;
 	const char *relay;              /* "host[addr]:port" or "none" */
 	/* The way home. */
@@ -67,12 +70,13 @@ struct delivery_agent {
 /* Settles one recipient: copies the status into d's arena and logs its line
  * ("ID: to=<r>, relay=R, delay=.., delays=a/b/c/d, dsn=.., status=sent (text)"). */
 void delivery_settle(struct delivery *d, struct delivery_rcpt *r, const struct status *st);
-/* All recipients that have no status yet. */
+/* All recipients that have no status yet. hop is the agent's to set. */
 void delivery_settle_rest(struct delivery *d, const struct status *st);
 /* Sends it home. Every recipient must be settled. */
 void delivery_done(struct delivery *d);
 
-/* "0.05", "1.2", "541": at most two significant digits below 100 s (delay= and delays=). */
+/* "0.05", "1.2", "541": two significant digits, at most `resolution` decimals (delay= and delays=);
+ * to: 24 bytes of room. A negative time (a clock that was set back) counts as 0. */
 void delivery_format_delay(char *to, size_t size, int64_t us, unsigned resolution);
 /* The log line of one recipient; also for recipients settled without an agent (program "qmgr" -> the
  * name Postfix would use: "error"). */
