@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 #include "pp/base/fsio.h"
@@ -200,6 +201,29 @@ fsio_chmod(int fd, mode_t mode)
 }
 
 int
+fsio_chown(int fd, uid_t uid, gid_t gid)
+{
+	return fchown(fd, uid, gid) < 0 ? -errno : 0;
+}
+
+int
+fsio_truncate(int fd, off_t size)
+{
+	return ftruncate(fd, size) < 0 ? -errno : 0;
+}
+
+int
+fsio_lock(int fd, bool wait)
+{
+	int rc;
+
+	do
+		rc = flock(fd, LOCK_EX | (wait ? 0 : LOCK_NB));
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? -errno : 0;
+}
+
+int
 fsio_rename(int dirfd, const char *from, const char *to)
 {
 	if (renameat2(dirfd, from, dirfd, to, RENAME_NOREPLACE) == 0)
@@ -216,6 +240,12 @@ int
 fsio_unlink(int dirfd, const char *path)
 {
 	return unlinkat(dirfd, path, 0) < 0 ? -errno : 0;
+}
+
+int
+fsio_rmdir(int dirfd, const char *path)
+{
+	return unlinkat(dirfd, path, AT_REMOVEDIR) < 0 ? -errno : 0;
 }
 
 int

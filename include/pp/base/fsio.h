@@ -30,10 +30,15 @@ int fsio_replace(int dirfd, const char *path, struct str bytes, mode_t mode);
 
 int fsio_sync(int fd);
 int fsio_chmod(int fd, mode_t mode);
+int fsio_chown(int fd, uid_t uid, gid_t gid);
+int fsio_truncate(int fd, off_t size);
+/* flock(2), whole file, exclusive; -EWOULDBLOCK when somebody has it and wait is false. */
+int fsio_lock(int fd, bool wait);
 /* Like rename(2), but -EEXIST when the new name exists: a queue file is never overwritten. */
 int fsio_rename(int dirfd, const char *from, const char *to);
 /* -ENOENT is an error here as everywhere; callers for whom it is none say so. */
 int fsio_unlink(int dirfd, const char *path);
+int fsio_rmdir(int dirfd, const char *path);
 int fsio_mkdir(int dirfd, const char *path, mode_t mode);
 /* Sets atime and mtime, seconds. */
 int fsio_set_mtime(int dirfd, const char *path, int64_t mtime);

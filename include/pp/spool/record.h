@@ -48,6 +48,11 @@ int record_putf(struct buf *to, int type, const char *fmt, ...)
  * -EAGAIN = more bytes are needed; -EBADMSG = too many length bits. */
 int record_get(struct str in, struct record *ret, size_t *ret_used);
 
+/* The same for the type and length bytes only; -EAGAIN and -EBADMSG set the type as well. */
+int record_get_head(struct str in, int *ret_type, size_t *ret_length, size_t *ret_used);
+/* The decimal number of a W or p record or an attribute: blanks around it, a sign. */
+int record_number(struct str text, int64_t *ret);
+
 /* The six numbers of the size record. */
 struct record_size {
 	int64_t data_size, data_offset, rcpt_count, hints, content_length, utf8;

@@ -55,6 +55,8 @@ const char *spool_queue_name(enum queue q);
 enum queue spool_queue_find(struct str name);
 /* Letters, digits and `_`, 1 to SPOOL_ID_MAX - 1 of them. */
 bool spool_id_valid(struct str id);
+/* Has it the shape of enable_long_queue_ids? */
+bool spool_id_is_long(struct str id);
 /* A fresh id of this process: never given twice, never the id of a file that exists by inode rules
  * of either side (short: 5 hex digits of microsecond + seconds in hex; long: Postfix's shape). */
 void spool_id_new(struct spool *s, char id[SPOOL_ID_MAX]);
@@ -67,7 +69,7 @@ int spool_move_blk(const struct spool *s, const char *id, enum queue from, enum 
 /* Removes the logs, then the message. */
 int spool_remove_blk(const struct spool *s, enum queue q, const char *id);
 /* Where a message is now: searches the given queues in order (QUEUE_COUNT ends the list),
- * at the configured hash path, then in any one-letter directory. -ENOENT. */
+ * at the configured hash path, then at the other depths of its own letters. -ENOENT. */
 int spool_find_blk(const struct spool *s, const char *id, const enum queue *queues,
     enum queue *ret_queue, struct stat *ret_stat);
 

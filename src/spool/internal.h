@@ -1,0 +1,46 @@
+/*
+ * internal.h - what the files of spool/ share and nobody else sees.
+ */
+#pragma once
+#include "pp/base/mem.h"
+#include "pp/runtime/counter.h"
+#include "pp/runtime/lane.h"
+#include "pp/spool/spool.h"
+#include "pp/spool/writer.h"
+
+enum {
+	SPOOL_DEPTH_MAX = 16,   /* levels of one-letter directories */
+	SPOOL_SEARCH_DEPTH = 4, /* other depths at which a missing id is looked for */
+	RECORD_PAYLOAD_MAX = 16 * 1024 * 1024,
+};
+
+struct spool {
+	char *directory;
+	int dirfd;
+	int lock_fd; /* -1 = not held */
+	bool hashed[QUEUE_COUNT];
+	int depth;
+	bool long_ids;
+	int queue_fd[QUEUE_COUNT]; /* incoming and hold, kept open for their fsync; else -1 */
+	int64_t cache_size;
+	struct counter *cache_used; /* bytes of spool_bytes alive */
+	struct counter *last_id;    /* microseconds of the last id given */
+	struct lane *lane;
+	spool_commit_hook *hook;
+	void *hook_ctx;
+};
+
+/* The letters a file of this id is hashed by; always SPOOL_DEPTH_MAX of them. */
+void spool_hash_letters(const char *id, char letters[SPOOL_DEPTH_MAX + 1]);
+/* The path at another depth than the configured one. */
+void spool_path_depth(enum queue q, const char *id, int depth, char path[SPOOL_PATH_MAX]);
+/* Makes the one-letter directories above `path`. */
+int spool_make_parents(const struct spool *s, const char *path);
+/* fsync of the directory that holds `path` of queue q. */
+int spool_sync_parent(const struct spool *s, enum queue q, const char *path);
+/* Where the id really is in q: at its hash path, else at any other depth. -ENOENT. */
+int spool_locate(const struct spool *s, enum queue q, const char *id, char path[SPOOL_PATH_MAX],
+    struct stat *ret);
+/* Calls `fill` for a new file at the id's path: 0600, then what fill writes, mode, fsync, fsync of
+ * the directory; on failure the file is removed. */
+int spool_finish_file(const struct spool *s, enum queue q, const char *path, int fd, mode_t mode);

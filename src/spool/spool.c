@@ -1,0 +1,337 @@
+/*
+ * spool.c - the queue directory itself: opening and making it, and where an id's file lies.
+ *
+ * All paths are relative to one held descriptor, so a spool that is moved or shadowed while the
+ * daemon runs stays the same spool. The object is immutable after spool_open but for what daemon/
+ * sets before any other thread exists; the two shared numbers are runtime counters.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+#include "internal.h"
+#include "pp/runtime/loop.h"
+
+static const char *const queue_names[QUEUE_COUNT] = {
+    [QUEUE_MAILDROP] = "maildrop",
+    [QUEUE_INCOMING] = "incoming",
+    [QUEUE_ACTIVE] = "active",
+    [QUEUE_DEFERRED] = "deferred",
+    [QUEUE_HOLD] = "hold",
+    [QUEUE_CORRUPT] = "corrupt",
+    [QUEUE_DEFER] = "defer",
+    [QUEUE_BOUNCE] = "bounce",
+    [QUEUE_TRACE] = "trace",
+};
+
+const char *
+spool_queue_name(enum queue q)
+{
+	PP_ASSERT(q < QUEUE_COUNT);
+	return queue_names[q];
+}
+
+enum queue
+spool_queue_find(struct str name)
+{
+	for (unsigned q = 0; q < QUEUE_COUNT; q++)
+		if (str_eq(name, str_of(queue_names[q])))
+			return (enum queue)q;
+	return QUEUE_COUNT;
+}
+
+int
+spool_dirfd(const struct spool *s)
+{
+	return s->dirfd;
+}
+
+const char *
+spool_directory(const struct spool *s)
+{
+	return s->directory;
+}
+
+void
+spool_set_commit_hook(struct spool *s, spool_commit_hook *hook, void *ctx)
+{
+	s->hook = hook;
+	s->hook_ctx = ctx;
+}
+
+void
+spool_set_lane(struct spool *s, struct lane *disk)
+{
+	s->lane = disk;
+}
+
+struct lane *
+spool_lane(const struct spool *s)
+{
+	return s->lane;
+}
+
+void
+spool_path_depth(enum queue q, const char *id, int depth, char path[SPOOL_PATH_MAX])
+{
+	char letters[SPOOL_DEPTH_MAX + 1];
+	int n = snprintf(path, SPOOL_PATH_MAX, "%s/", spool_queue_name(q));
+
+	spool_hash_letters(id, letters);
+	for (int i = 0; i < depth; i++)
+		n += snprintf(path + n, (size_t)(SPOOL_PATH_MAX - n), "%c/", letters[i]);
+	n += snprintf(path + n, (size_t)(SPOOL_PATH_MAX - n), "%s", id);
+	PP_ASSERT(n < SPOOL_PATH_MAX);
+}
+
+void
+spool_path(const struct spool *s, enum queue q, const char *id, char path[SPOOL_PATH_MAX])
+{
+	spool_path_depth(q, id, s->hashed[q] ? s->depth : 0, path);
+}
+
+int
+spool_make_parents(const struct spool *s, const char *path)
+{
+	char part[SPOOL_PATH_MAX];
+	size_t n = strlen(path);
+
+	PP_ASSERT(n < sizeof(part));
+	/* The queue's own directory is never made here: without it something is badly wrong. */
+	for (size_t i = str_index(str_of(path), '/') + 1; i < n; i++) {
+		int rc;
+
+		if (path[i] != '/')
+			continue;
+		memcpy(part, path, i);
+		part[i] = '\0';
+		rc = fsio_mkdir(s->dirfd, part, 0700);
+		if (rc < 0 && rc != -EEXIST)
+			return rc;
+	}
+	return 0;
+}
+
+int
+spool_sync_parent(const struct spool *s, enum queue q, const char *path)
+{
+	char part[SPOOL_PATH_MAX];
+	size_t n = str_rindex(str_of(path), '/');
+	int fd, rc;
+
+	if (!s->hashed[q] && s->queue_fd[q] >= 0)
+		return fsio_sync(s->queue_fd[q]);
+	PP_ASSERT(n < sizeof(part));
+	memcpy(part, path, n);
+	part[n] = '\0';
+	fd = fsio_open_dir(s->dirfd, part);
+	if (fd < 0)
+		return fd;
+	rc = fsio_sync(fd);
+	fsio_close(fd);
+	return rc;
+}
+
+/* One of the spool's directories, as queue-file.md 9 wants it. */
+struct directory {
+	const char *name;
+	mode_t mode, mode_no_group;
+	bool to_group, to_root;
+};
+
+static const struct directory directories[] = {
+    {"maildrop", 01730, 01733, .to_group = true},
+    {"incoming", 0700, 0700},
+    {"active", 0700, 0700},
+    {"deferred", 0700, 0700},
+    {"hold", 0700, 0700},
+    {"corrupt", 0700, 0700},
+    {"defer", 0700, 0700},
+    {"bounce", 0700, 0700},
+    {"trace", 0700, 0700},
+    {"flush", 0700, 0700},
+    {"saved", 0700, 0700},
+    {"private", 0700, 0700},
+    {"public", 02710, 0711, .to_group = true},
+    {"pid", 0755, 0755, .to_root = true},
+};
+
+/* 1 = made, 0 = was there, else -errno. */
+static int
+make_directory(int dirfd, const struct directory *d, uid_t uid, gid_t gid)
+{
+	bool group = d->to_group && gid != (gid_t)-1;
+	mode_t mode = d->to_group && !group ? d->mode_no_group : d->mode;
+	int rc = fsio_mkdir(dirfd, d->name, 0700), fd;
+
+	if (rc == -EEXIST)
+		return 0;
+	if (rc < 0)
+		return rc;
+	fd = fsio_open_dir(dirfd, d->name);
+	if (fd < 0)
+		return fd;
+	if (geteuid() == 0 && !d->to_root)
+		rc = fsio_chown(fd, uid, group ? gid : (gid_t)-1);
+	else if (group)
+		rc = fsio_chown(fd, (uid_t)-1, gid);
+	/* Changing the owner clears setgid, so the mode comes last. */
+	if (rc == 0)
+		rc = fsio_chmod(fd, mode);
+	fsio_close(fd);
+	return rc < 0 ? rc : 1;
+}
+
+/* The queues must be ours to write, and the top must not be in a stranger's hands. */
+static int
+check_owner(const struct spool *s, uid_t uid, struct buf *err)
+{
+	uid_t own = geteuid() == 0 && uid != (uid_t)-1 ? uid : geteuid();
+	struct stat st;
+	int rc = fsio_stat(s->dirfd, ".", &st);
+
+	if (rc == 0 && st.st_uid != 0 && st.st_uid != own && st.st_uid != geteuid()) {
+		buf_printf(err, "queue directory %s belongs to uid %ld, not to uid %ld",
+		    s->directory, (long)st.st_uid, (long)own);
+		return -EPERM;
+	}
+	for (unsigned i = 0; rc == 0 && i < PP_COUNT(directories); i++) {
+		const struct directory *d = &directories[i];
+
+		rc = fsio_stat(s->dirfd, d->name, &st);
+		if (rc < 0 || d->to_root || st.st_uid == own)
+			continue;
+		buf_printf(err, "%s/%s belongs to uid %ld, not to uid %ld", s->directory, d->name,
+		    (long)st.st_uid, (long)own);
+		return -EPERM;
+	}
+	if (rc < 0)
+		buf_printf(err, "queue directory %s: %s", s->directory, strerror(-rc));
+	return rc;
+}
+
+static int
+create_all(struct spool *s, uid_t uid, gid_t gid, struct buf *err)
+{
+	bool made = false;
+
+	for (unsigned i = 0; i < PP_COUNT(directories); i++) {
+		int rc = make_directory(s->dirfd, &directories[i], uid, gid);
+
+		if (rc < 0) {
+			buf_printf(err, "create %s/%s: %s", s->directory, directories[i].name,
+			    strerror(-rc));
+			return rc;
+		}
+		made |= rc > 0;
+	}
+	return made ? fsio_sync(s->dirfd) : 0;
+}
+
+static int
+open_top(struct spool *s, bool create, struct buf *err)
+{
+	int rc = fsio_open_dir(AT_FDCWD, s->directory);
+
+	if (rc == -ENOENT && create) {
+		rc = fsio_mkdir(AT_FDCWD, s->directory, 0755);
+		if (rc == 0)
+			rc = fsio_open_dir(AT_FDCWD, s->directory);
+	}
+	if (rc < 0)
+		buf_printf(err, "open queue directory %s: %s", s->directory, strerror(-rc));
+	s->dirfd = rc < 0 ? -1 : rc;
+	return rc < 0 ? rc : 0;
+}
+
+/* An id must not be older than files there are already, even after the clock stepped back while
+ * nobody looked: the last change of a directory is as late as its last file. */
+static void
+seed_ids(struct spool *s)
+{
+	int64_t latest = 0;
+
+	for (unsigned q = QUEUE_INCOMING; q <= QUEUE_HOLD; q++) {
+		struct stat st;
+		int64_t us;
+
+		if (fsio_stat(s->dirfd, queue_names[q], &st) < 0)
+			continue;
+		us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
+		if (us > latest)
+			latest = us;
+	}
+	/* The kernel's coarse clock may be up to one tick behind: ten milliseconds are safe. */
+	counter_next(s->last_id, latest + 10000);
+}
+
+static void
+set_options(struct spool *s, const struct spool_options *o)
+{
+	struct str names = str_of(o->hash_queue_names), name;
+
+	s->directory = mem_strdup(o->directory);
+	s->depth = o->hash_queue_depth < 0                 ? 0
+		   : o->hash_queue_depth > SPOOL_DEPTH_MAX ? SPOOL_DEPTH_MAX
+							   : o->hash_queue_depth;
+	s->long_ids = o->long_ids;
+	s->cache_size = o->message_cache_size;
+	while (names.p && str_token(&names, ", \t\r\n", &name)) {
+		enum queue q = spool_queue_find(name);
+
+		if (q != QUEUE_COUNT && q != QUEUE_MAILDROP)
+			s->hashed[q] = true;
+	}
+}
+
+int
+spool_open(const struct spool_options *o, bool create, uid_t uid, gid_t gid, struct spool **ret,
+    struct buf *err)
+{
+	struct spool *s = MEM_NEW(struct spool);
+	int rc;
+
+	s->dirfd = s->lock_fd = -1;
+	for (unsigned q = 0; q < QUEUE_COUNT; q++)
+		s->queue_fd[q] = -1;
+	s->cache_used = MEM_NEW(struct counter);
+	s->last_id = MEM_NEW(struct counter);
+	set_options(s, o);
+	rc = open_top(s, create, err);
+	if (rc == 0 && create) {
+		rc = create_all(s, uid, gid, err);
+		if (rc == 0)
+			rc = check_owner(s, uid, err);
+	}
+	if (rc < 0) {
+		spool_close(s);
+		return rc;
+	}
+	seed_ids(s);
+	/* A command may lack the right to open these; it then opens what it needs by itself. */
+	s->queue_fd[QUEUE_INCOMING] = fsio_open_dir(s->dirfd, queue_names[QUEUE_INCOMING]);
+	s->queue_fd[QUEUE_HOLD] = fsio_open_dir(s->dirfd, queue_names[QUEUE_HOLD]);
+	*ret = s;
+	return 0;
+}
+
+void
+spool_close(struct spool *s)
+{
+	if (s == NULL)
+		return;
+	for (unsigned q = 0; q < QUEUE_COUNT; q++)
+		fsio_close(s->queue_fd[q]);
+	fsio_close(s->lock_fd);
+	fsio_close(s->dirfd);
+	mem_free(s->directory);
+	mem_free(s->cache_used);
+	mem_free(s->last_id);
+	mem_free(s);
+}
+
+bool
+spool_ready(const struct stat *st)
+{
+	return S_ISREG(st->st_mode) && (st->st_mode & 0700) == 0700;
+}

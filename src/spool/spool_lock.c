@@ -1,0 +1,79 @@
+/*
+ * spool_lock.c - one daemon per spool.
+ *
+ * The lock is Postfix's own: flock(2) on pid/master.pid, so that its master and our daemon exclude
+ * each other. The number in the file is for people; only the lock counts, and the kernel gives it
+ * back when the holder dies.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+#include "internal.h"
+
+#define LOCK_FILE "pid/master.pid"
+
+enum {
+	LOCK_TRIES = 5, /* somebody who only tests holds it for a moment */
+	LOCK_PAUSE_MS = 10,
+};
+
+static pid_t
+read_holder(int fd)
+{
+	char text[64];
+	ssize_t n = fsio_pread(fd, text, sizeof(text), 0);
+	int64_t pid;
+
+	if (n <= 0 || str_number(str_trim((struct str){text, (size_t)n}), 1, INT32_MAX, &pid) < 0)
+		return 0;
+	return (pid_t)pid;
+}
+
+int
+spool_lock(struct spool *s, pid_t *ret_holder)
+{
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
+	char text[64];
+	int fd, rc, n;
+
+	PP_ASSERT(s->lock_fd < 0);
+	fd = fsio_open_append(s->dirfd, LOCK_FILE, 0644);
+	if (fd < 0)
+		return fd;
+	for (int tries = 1; (rc = fsio_lock(fd, false)) == -EWOULDBLOCK && tries < LOCK_TRIES;
+	     tries++)
+		nanosleep(&pause, NULL);
+	if (rc == 0)
+		rc = fsio_truncate(fd, 0);
+	if (rc == 0) {
+		n = snprintf(text, sizeof(text), "%*ld\n", (int)sizeof(long) * 4, (long)getpid());
+		rc = fsio_write(fd, (struct str){text, (size_t)n});
+	}
+	if (rc < 0) {
+		if (rc == -EWOULDBLOCK)
+			*ret_holder = read_holder(fd);
+		fsio_close(fd);
+		return rc;
+	}
+	s->lock_fd = fd;
+	return 0;
+}
+
+int
+spool_lock_test(const struct spool *s, pid_t *ret_holder)
+{
+	int fd = fsio_open_read(s->dirfd, LOCK_FILE), rc;
+
+	if (fd == -ENOENT)
+		return 0;
+	if (fd < 0)
+		return fd;
+	rc = fsio_lock(fd, false);
+	if (rc == -EWOULDBLOCK) {
+		*ret_holder = read_holder(fd);
+		rc = 1;
+	}
+	fsio_close(fd);
+	return rc;
+}
