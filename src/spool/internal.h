@@ -41,6 +41,10 @@ int spool_sync_parent(const struct spool *s, enum queue q, const char *path);
 /* Where the id really is in q: at its hash path, else at any other depth. -ENOENT. */
 int spool_locate(const struct spool *s, enum queue q, const char *id, char path[SPOOL_PATH_MAX],
     struct stat *ret);
-/* Calls `fill` for a new file at the id's path: 0600, then what fill writes, mode, fsync, fsync of
- * the directory; on failure the file is removed. */
+/* A new file, 0600, hash directories made. */
+int spool_create_file(const struct spool *s, const char *path);
+/* Mode, fsync, fsync of the directory: from here on it is mail. */
 int spool_finish_file(const struct spool *s, enum queue q, const char *path, int fd, mode_t mode);
+/* All of it; on failure the file is removed. */
+int spool_write_file(
+    const struct spool *s, enum queue q, const char *path, struct str bytes, mode_t mode);

@@ -6,6 +6,8 @@
  * form, like Postfix does, so that files can be compared byte for byte.
  */
 #include <errno.h>
+#include <stdio.h>
+#include "pp/base/assert.h"
 #include "pp/spool/record.h"
 
 enum {
@@ -37,19 +39,36 @@ record_put(struct buf *to, int type, struct str payload)
 }
 
 int
-record_putf(struct buf *to, int type, const char *fmt, ...)
+record_vputf(struct buf *to, int type, const char *fmt, va_list ap)
 {
+	char shortly[512];
 	struct buf text;
-	va_list ap;
+	va_list again;
 	int rc;
 
+	va_copy(again, ap);
+	rc = vsnprintf(shortly, sizeof(shortly), fmt, again);
+	va_end(again);
+	PP_ASSERT(rc >= 0);
+	if ((size_t)rc < sizeof(shortly))
+		return record_put(to, type, (struct str){shortly, (size_t)rc});
 	buf_init(&text, to->max);
-	va_start(ap, fmt);
 	rc = buf_vprintf(&text, fmt, ap);
-	va_end(ap);
 	if (rc == 0)
 		rc = record_put(to, type, buf_str(&text));
 	buf_fini(&text);
+	return rc;
+}
+
+int
+record_putf(struct buf *to, int type, const char *fmt, ...)
+{
+	va_list ap;
+	int rc;
+
+	va_start(ap, fmt);
+	rc = record_vputf(to, type, fmt, ap);
+	va_end(ap);
 	return rc;
 }
 

@@ -3,7 +3,7 @@
  * THREAD those that may block (lanes, commands); reader_parse is pure.
  * OWNS   strings of an envelope go into the arena given.
  * ERRORS 0 or -errno; -EBADMSG = damaged, with what is wrong and at which offset in `why`.
- * SEE    shared spec queue-file.md 3.3, 6; shared corpus damaged/SUMMARY.md.
+ * SEE    body.h for the content; tests/corpus for the whole and the damaged files it is held to.
  */
 #pragma once
 #include "pp/mail/envelope.h"
@@ -28,6 +28,12 @@ int reader_next(struct reader *r, struct record *ret, off_t *ret_offset);
 /* raw: pointers are returned like any record. */
 void reader_set_raw(struct reader *r, bool raw);
 int reader_seek(struct reader *r, off_t offset);
+/* Goes on n bytes further; unlike a seek it stays within the same pass over the file. */
+void reader_skip(struct reader *r, int64_t n);
+off_t reader_tell(const struct reader *r); /* where the next record is read */
+off_t reader_size(const struct reader *r); /* of the file, when it was opened */
+/* For raw readers: goes where a pointer's payload says; 0 goes on behind it. */
+int reader_follow(struct reader *r, struct str payload);
 const char *reader_error(const struct reader *r);
 
 /* The envelope (both segments). why: at least 256 bytes of room. */
@@ -35,5 +41,3 @@ int reader_envelope(struct reader *r, enum reader_kind kind, struct arena *a, st
     struct buf *why);
 int reader_load_blk(const struct spool *s, enum queue q, const char *id, struct arena *a,
     struct envelope *ret, struct stat *ret_stat, struct buf *why);
-
-/* Content for a delivery, as lines with LF ends taken off, in pieces: see body.h. */

@@ -43,6 +43,8 @@ struct record {
 int record_put(struct buf *to, int type, struct str payload);
 int record_putf(struct buf *to, int type, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+int record_vputf(struct buf *to, int type, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
 
 /* Reads one record at the start of `in`: 0 and the bytes used; 1 = `in` is empty (a clean end);
  * -EAGAIN = more bytes are needed; -EBADMSG = too many length bits. */
