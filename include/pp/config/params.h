@@ -27,6 +27,8 @@
 
 /* A field cannot begin with a digit: 2bounce_notice_recipient is the field _2bounce_... */
 struct params {
+#pragma push_macro("STR") /* base/str.h has one as well */
+#undef STR
 #define STR PARAMS_STR
 #define RAW PARAMS_RAW
 #define BOOL PARAMS_BOOL
@@ -36,6 +38,7 @@ struct params {
 #define ENUM PARAMS_ENUM
 #include "pp/tbl/params_all.def"
 #undef STR
+#pragma pop_macro("STR")
 #undef RAW
 #undef BOOL
 #undef INT
