@@ -1,0 +1,304 @@
+/*
+ * deferlog.c - what happened to the recipients of a message, and the marks in its queue file.
+ *
+ * The text is Postfix's, the old first line included, because its tools read it. Everything in an
+ * entry may come from a remote server: a control character would let it write lines of its own, so
+ * none is let through. An append is one write; when it fails half way the file is cut back.
+ */
+#include <errno.h>
+#include "internal.h"
+#include "pp/mail/address.h"
+#include "pp/spool/deferlog.h"
+
+enum {
+	LOG_MAX = 64 * 1024 * 1024,
+	PRINT_MAX = 16 * 1024 * 1024,
+	ENTRIES_MAX = 1000000,
+};
+
+static void
+put_clean(struct buf *to, const char *value)
+{
+	char *p;
+	size_t n = strlen(value);
+
+	p = buf_reserve(to, n);
+	if (p == NULL)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)value[i];
+
+		p[i] = c == '\n' || c == '\r' || c == '\t' ? ' '
+		       : c < ' ' || c == 0x7f              ? '?'
+							   : (char)c;
+	}
+	buf_commit(to, n);
+}
+
+static void
+put_field(struct buf *to, const char *name, const char *value)
+{
+	buf_adds(to, name);
+	buf_addc(to, '=');
+	put_clean(to, value);
+	buf_addc(to, '\n');
+}
+
+static void
+put_address(struct buf *to, const char *name, const char *address)
+{
+	buf_adds(to, name);
+	buf_addc(to, '=');
+	if (*address == '\0')
+		buf_adds(to, "<>");
+	else if (address_quote(to, str_of(address)) < 0)
+		put_clean(to, address);
+	buf_addc(to, '\n');
+}
+
+int
+deferlog_print(struct buf *to, const struct deferlog_entry *e)
+{
+	const struct status *st = &e->status;
+	const char *reason = st->text ? st->text : "";
+
+	buf_adds(to, "\n<");
+	if (address_quote(to, str_of(e->recipient)) < 0)
+		put_clean(to, e->recipient);
+	buf_adds(to, ">: ");
+	put_clean(to, reason);
+	buf_addc(to, '\n');
+	put_address(to, "recipient", e->recipient);
+	if (e->orig && *e->orig && !str_caseeq(str_of(e->orig), str_of(e->recipient)))
+		put_address(to, "original_recipient", e->orig);
+	if (e->offset > 0)
+		buf_printf(to, "offset=%lld\n", (long long)e->offset);
+	if (e->orcpt && *e->orcpt)
+		put_field(to, "dsn_orig_rcpt", e->orcpt);
+	if (e->notify)
+		buf_printf(to, "notify_flags=%u\n", e->notify);
+	buf_printf(to, "status=%s\n", status_dsn(st).text);
+	put_field(to, "action", e->action ? e->action : "delayed");
+	if (st->diagnostic && *st->diagnostic) {
+		put_field(to, "diag_type", "smtp");
+		put_field(to, "diag_text", st->diagnostic);
+	}
+	if (st->remote && *st->remote) {
+		put_field(to, "mta_type", "dns");
+		put_field(to, "mta_mname", st->remote);
+	}
+	put_field(to, "reason", reason);
+	buf_addc(to, '\n');
+	return buf_overflowed(to) ? -ENOBUFS : 0;
+}
+
+/* What is being read of one block. */
+struct block {
+	struct deferlog_entry e;
+	bool any, have_recipient;
+};
+
+static const char *
+internal_address(struct arena *a, struct str text)
+{
+	const char *address;
+
+	if (str_eq(text, STR("<>")) || text.n == 0)
+		return "";
+	if (address_parse(a, text, ADDRESS_UTF8, &address) == ADDRESS_OK)
+		return address;
+	return arena_str(a, text); /* shown as it stands; it was never a valid one */
+}
+
+static void
+take_field(struct block *b, struct arena *a, struct str name, struct str value)
+{
+	struct deferlog_entry *e = &b->e;
+	int64_t n;
+
+	if (str_eq(name, STR("recipient"))) {
+		e->recipient = internal_address(a, value);
+		b->have_recipient = true;
+	} else if (str_eq(name, STR("original_recipient"))) {
+		e->orig = internal_address(a, value);
+	} else if (str_eq(name, STR("offset"))) {
+		if (str_number(value, 1, INT64_MAX, &n) == 0)
+			e->offset = (off_t)n;
+	} else if (str_eq(name, STR("dsn_orig_rcpt"))) {
+		e->orcpt = arena_str(a, value);
+	} else if (str_eq(name, STR("notify_flags"))) {
+		if (str_number(value, 0, 15, &n) == 0)
+			e->notify = (unsigned)n;
+	} else if (str_eq(name, STR("status"))) {
+		status_parse_dsn(value, &e->status);
+	} else if (str_eq(name, STR("action"))) {
+		e->action = arena_str(a, value);
+	} else if (str_eq(name, STR("diag_text"))) {
+		e->status.diagnostic = arena_str(a, value);
+	} else if (str_eq(name, STR("mta_mname"))) {
+		e->status.remote = arena_str(a, value);
+	} else if (str_eq(name, STR("reason"))) {
+		e->status.text = arena_str(a, value);
+	}
+}
+
+/* "<address>: reason": all that logs before 2.0 had; the fields behind it overrule it. */
+static void
+take_old_line(struct block *b, struct arena *a, struct str line)
+{
+	size_t end = 1;
+
+	while (end < line.n && !str_starts(str_from(line, end), STR(">: ")))
+		end++;
+	if (end >= line.n)
+		return;
+	if (!b->have_recipient)
+		b->e.recipient = internal_address(a, str_head(str_from(line, 1), end - 1));
+	if (b->e.status.text == NULL)
+		b->e.status.text = arena_str(a, str_from(line, end + 3));
+	b->any = true;
+}
+
+static void
+take_line(struct block *b, struct arena *a, struct str line)
+{
+	size_t eq = str_index(line, '=');
+
+	if (line.p[0] == '<') {
+		take_old_line(b, a, line);
+	} else if (str_isalnum(line.p[0]) && eq < line.n) {
+		take_field(b, a, str_head(line, eq), str_from(line, eq + 1));
+		b->any = true;
+	}
+}
+
+struct entries {
+	struct deferlog_entry *e;
+	size_t n, cap;
+};
+
+static void
+end_block(struct entries *list, struct block *b, struct arena *a)
+{
+	struct deferlog_entry *bigger;
+
+	if (!b->any || b->e.recipient == NULL || list->n == ENTRIES_MAX)
+		return;
+	if (list->n == list->cap) {
+		list->cap = list->cap ? list->cap * 2 : 4;
+		bigger = arena_alloc(a, list->cap * sizeof(*bigger));
+		if (list->n > 0)
+			memcpy(bigger, list->e, list->n * sizeof(*bigger));
+		list->e = bigger;
+	}
+	list->e[list->n++] = b->e;
+}
+
+void
+deferlog_parse(struct str text, struct arena *a, struct deferlog_entry **ret, size_t *ret_n)
+{
+	struct block b = {0};
+	struct entries list = {0};
+
+	while (text.n > 0) {
+		size_t end = str_index(text, '\n');
+		struct str line = str_head(text, end);
+
+		line = str_head(line, str_index(line, '\0'));
+		if (line.n == 0) {
+			end_block(&list, &b, a);
+			b = (struct block){0};
+		} else {
+			take_line(&b, a, line);
+		}
+		text = str_from(text, end + 1);
+	}
+	end_block(&list, &b, a);
+	*ret = list.e;
+	*ret_n = list.n;
+}
+
+int
+deferlog_read_blk(const struct spool *s, enum queue q, const char *id, struct arena *a,
+    struct deferlog_entry **ret, size_t *ret_n)
+{
+	char path[SPOOL_PATH_MAX];
+	struct buf text;
+	struct stat st;
+	int rc;
+
+	buf_init(&text, LOG_MAX);
+	spool_path(s, q, id, path);
+	rc = fsio_read_all(s->dirfd, path, &text);
+	if (rc == -ENOENT && spool_locate(s, q, id, path, &st) == 0)
+		rc = fsio_read_all(s->dirfd, path, &text);
+	/* One that is too long is read as far as it goes. */
+	if (rc == 0 || rc == -EFBIG) {
+		deferlog_parse(buf_str(&text), a, ret, ret_n);
+		rc = 0;
+	}
+	buf_fini(&text);
+	return rc;
+}
+
+static int
+append(const struct spool *s, enum queue q, const char *path, int fd, struct str text)
+{
+	struct stat st;
+	int rc = fsio_lock(fd, true);
+
+	if (rc == 0 && fstat(fd, &st) < 0)
+		rc = -errno;
+	if (rc < 0)
+		return rc;
+	rc = fsio_write(fd, text);
+	if (rc == 0)
+		rc = fsio_sync(fd);
+	if (rc < 0) {
+		fsio_truncate(fd, st.st_size);
+		return rc;
+	}
+	return st.st_size == 0 ? spool_sync_parent(s, q, path) : 0;
+}
+
+int
+deferlog_append_blk(
+    const struct spool *s, enum queue q, const char *id, const struct deferlog_entry *e, size_t n)
+{
+	char path[SPOOL_PATH_MAX];
+	struct buf text;
+	int fd, rc = 0;
+
+	PP_ASSERT(q == QUEUE_DEFER || q == QUEUE_BOUNCE || q == QUEUE_TRACE);
+	buf_init(&text, PRINT_MAX);
+	for (size_t i = 0; i < n && rc == 0; i++)
+		rc = deferlog_print(&text, &e[i]);
+	if (rc < 0)
+		goto out;
+	spool_path(s, q, id, path);
+	fd = fsio_open_append(s->dirfd, path, 0600);
+	if (fd == -ENOENT) {
+		rc = spool_make_parents(s, path);
+		if (rc < 0)
+			goto out;
+		fd = fsio_open_append(s->dirfd, path, 0600);
+	}
+	if (fd < 0) {
+		rc = fd;
+		goto out;
+	}
+	rc = append(s, q, path, fd, buf_str(&text));
+	fsio_close(fd);
+out:
+	buf_fini(&text);
+	return rc;
+}
+
+int
+deferlog_remove_blk(const struct spool *s, enum queue q, const char *id)
+{
+	char path[SPOOL_PATH_MAX];
+
+	spool_path(s, q, id, path);
+	return fsio_unlink(s->dirfd, path);
+}
