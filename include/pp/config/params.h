@@ -4,7 +4,7 @@
  * OWNS   nothing: the strings belong to the snapshot and are never NULL.
  * SEE    a row is TYPE(name, default, range.., level, doc); adding a parameter is adding a row.
  *
- *   STR   const char *  expanded text
+ *   TEXT  const char *  expanded text
  *   RAW   const char *  text whose $name are expanded when it is used, not here
  *   BOOL  bool          yes or no
  *   INT   int64_t       a number within min..max
@@ -17,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define PARAMS_STR(name, def, level, doc) const char *name;
+#define PARAMS_TEXT(name, def, level, doc) const char *name;
 #define PARAMS_RAW(name, def, level, doc) const char *name;
 #define PARAMS_BOOL(name, def, level, doc) bool name;
 #define PARAMS_INT(name, def, min, max, level, doc) int64_t name;
@@ -28,8 +28,8 @@
 /* A field cannot begin with a digit: 2bounce_notice_recipient is the field _2bounce_... */
 struct params {
 #pragma push_macro("STR") /* base/str.h has one as well */
-#undef STR
-#define STR PARAMS_STR
+#undef TEXT
+#define TEXT PARAMS_TEXT
 #define RAW PARAMS_RAW
 #define BOOL PARAMS_BOOL
 #define INT PARAMS_INT
@@ -37,7 +37,7 @@ struct params {
 #define TIME PARAMS_TIME
 #define ENUM PARAMS_ENUM
 #include "pp/tbl/params_all.def"
-#undef STR
+#undef TEXT
 #pragma pop_macro("STR")
 #undef RAW
 #undef BOOL
