@@ -12,6 +12,7 @@
 #include "pp/runtime/post.h"
 #include "pp/runtime/snap.h"
 
+struct delivery_agent;
 struct service;
 struct spool_bytes;
 struct params;
@@ -51,8 +52,12 @@ struct delivery {
 	/* The result. hop: set when the destination itself is in trouble (delivery.md 4): it throttles. */
 	struct status hop;
 	const char *program;            /* of the log lines: "smtp", "relay/smtp"; NULL = transport */
+	bool is_file_damaged;           /* its content cannot be read: qmgr moves it to corrupt/ */
 	unsigned conn_use;
 	const char *relay;              /* "host[addr]:port" or "none" */
+	/* Who delivers, and the instance of its loop. */
+	const struct delivery_agent *agent;
+	void *agent_ctx;
 	/* The way home. */
 	struct loop *home;
 	void (*done)(struct delivery *d);

@@ -6,6 +6,7 @@
  * SEE    shared spec parameters.md 3 (resolution order), delivery.md 4 and 6.
  */
 #pragma once
+#include "pp/base/buf.h"
 #include "pp/base/mem.h"
 #include "pp/config/config.h"
 #include "pp/mail/status.h"

@@ -1,0 +1,180 @@
+/*
+ * ending.c - the end of a round: who is told, and where the message goes.
+ *
+ * A row of steps, each of which may have to wait for the disk or for a notice to be queued. The
+ * order is the guarantee: the notice is safe in the spool before what it tells of is forgotten.
+ */
+#include <errno.h>
+#include "internal.h"
+
+enum { STEP_BOUNCE, STEP_EXPIRE, STEP_WARN, STEP_SUCCESS, STEP_LEAVE };
+
+static void
+notice_done(void *ctx, int rc)
+{
+	struct qmgr_message *m = ctx;
+	struct qmgr *q = m->q;
+
+	q->jobs--;
+	if (rc < 0) {
+		log_warn("qmgr", "%s: its notice could not be queued: %s: trying again later",
+		    m->id, strerror(-rc));
+		m->has_deferred = true;
+		m->end_step = STEP_LEAVE;
+		qmgr_message_end(m);
+		return;
+	}
+	if (m->end_step == STEP_EXPIRE)
+		m->has_deferred = false;
+	if (m->end_step == STEP_BOUNCE)
+		qmgr_event(q, "bounced", m->id);
+	m->end_step++;
+	qmgr_message_end(m);
+}
+
+static void
+notify(struct qmgr_message *m, enum bounce_kind kind, bool expired)
+{
+	const struct bounce_request req = {
+	    .id = m->id, .envelope = &m->envelope, .kind = kind, .expired = expired};
+
+	m->q->jobs++;
+	bounce_send(&m->q->epoch->setup, m->q->o.disk, &req, notice_done, m);
+}
+
+static bool
+is_expired(const struct qmgr_message *m)
+{
+	const struct params *p = m->q->epoch->params;
+	int64_t lifetime =
+	    (*m->envelope.sender ? p->maximal_queue_lifetime : p->bounce_queue_lifetime) / 1000;
+
+	return m->force_expire || schedule_expired(qmgr_now(), m->envelope.create_time, lifetime);
+}
+
+static void
+warned_work(struct lane_job *job)
+{
+	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+
+	deferlog_mark_warned_blk(m->q->spool, QUEUE_ACTIVE, m->id, m->envelope.warn_offset);
+}
+
+static void
+warned_done(struct lane_job *job)
+{
+	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+
+	m->q->jobs--;
+	/* One delay notice per message, whatever became of it. */
+	notify(m, BOUNCE_DELAY, false);
+}
+
+/* Taken away by a command while it was on its way: hold keeps what is deferred, and what is
+ * finished goes wherever it lies. */
+static void
+leave_elsewhere(struct qmgr_message *m)
+{
+	static const enum queue places[] = {
+	    QUEUE_HOLD, QUEUE_DEFERRED, QUEUE_INCOMING, QUEUE_MAILDROP, QUEUE_COUNT};
+	struct stat st;
+	enum queue at;
+
+	if (m->has_deferred || spool_find_blk(m->q->spool, m->id, places, &at, &st) < 0)
+		return;
+	m->rc = spool_remove_blk(m->q->spool, at, m->id);
+}
+
+static void
+leave_work(struct lane_job *job)
+{
+	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+	struct spool *s = m->q->spool;
+
+	if (m->is_damaged)
+		m->rc = spool_move_blk(s, m->id, QUEUE_ACTIVE, QUEUE_CORRUPT, -1);
+	else if (m->has_deferred)
+		m->rc = spool_move_blk(s, m->id, QUEUE_ACTIVE, QUEUE_DEFERRED, m->next_try);
+	else
+		m->rc = spool_remove_blk(s, QUEUE_ACTIVE, m->id);
+	if (m->rc == -ENOENT)
+		leave_elsewhere(m);
+}
+
+static void
+leave_done(struct lane_job *job)
+{
+	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+	struct qmgr *q = m->q;
+
+	q->jobs--;
+	if (m->rc < 0 && m->rc != -ENOENT)
+		log_warn("qmgr", "%s: leaving the active queue: %s", m->id, strerror(-m->rc));
+	if (m->is_damaged) {
+		log_warn("qmgr",
+		    "saving corrupt file \"%s\" from queue \"active\" to queue \"corrupt\"", m->id);
+	} else if (m->has_deferred) {
+		/* Gone (deleted) or held by a command: then it is not ours to wait for. */
+		if (m->rc != -ENOENT)
+			qmgr_deferred_add(q, m->id, m->next_try);
+		qmgr_event(q, "deferred", m->id);
+	} else {
+		log_info("qmgr", "%s: removed", m->id);
+		qmgr_event(q, "removed", m->id);
+	}
+	qmgr_message_free(m);
+}
+
+static void
+leave(struct qmgr_message *m)
+{
+	const struct params *p = m->q->epoch->params;
+	int64_t now = qmgr_now();
+
+	m->next_try = now + schedule_backoff(now, m->envelope.create_time,
+				p->minimal_backoff_time / 1000, p->maximal_backoff_time / 1000);
+	m->q->jobs++;
+	lane_run(m->q->o.disk, lane_key(m->id), &m->job, leave_work, leave_done);
+}
+
+/* Does this step do something? If so it has been started. */
+static bool
+step(struct qmgr_message *m)
+{
+	switch (m->end_step) {
+	case STEP_BOUNCE:
+		if (!m->has_bounced)
+			return false;
+		notify(m, BOUNCE_FAILURE, false);
+		return true;
+	case STEP_EXPIRE:
+		if (!m->has_deferred || m->is_damaged || !is_expired(m))
+			return false;
+		log_info("qmgr", "%s: from=<%s>, status=%s, returned to sender", m->id,
+		    m->envelope.sender, m->force_expire ? "force-expired" : "expired");
+		notify(m, BOUNCE_FAILURE, true);
+		return true;
+	case STEP_WARN:
+		if (!m->has_deferred || m->envelope.warn_time <= 0 ||
+		    qmgr_now() < m->envelope.warn_time - 1)
+			return false;
+		m->q->jobs++;
+		lane_run(m->q->o.disk, lane_key(m->id), &m->job, warned_work, warned_done);
+		return true;
+	case STEP_SUCCESS:
+		if (!m->has_trace)
+			return false;
+		notify(m, BOUNCE_SUCCESS, false);
+		return true;
+	default:
+		leave(m);
+		return true;
+	}
+}
+
+void
+qmgr_message_end(struct qmgr_message *m)
+{
+	while (!step(m))
+		m->end_step++;
+}

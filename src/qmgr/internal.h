@@ -1,0 +1,192 @@
+/*
+ * internal.h - the objects of the queue manager. All of them live on its loop.
+ */
+#pragma once
+#include <stdio.h>
+#include <sys/queue.h>
+#include "pp/base/hash.h"
+#include "pp/base/heap.h"
+#include "pp/base/sm.h"
+#include "pp/bounce/bounce.h"
+#include "pp/qmgr/qmgr.h"
+#include "pp/runtime/log.h"
+#include "pp/runtime/loop.h"
+#include "pp/spool/body.h"
+#include "pp/spool/deferlog.h"
+#include "pp/spool/reader.h"
+#include "schedule.h"
+
+struct qmgr_message;
+struct qmgr_destination;
+
+/* Recipients of one message for one destination, at most a delivery's worth. */
+struct qmgr_entry {
+	TAILQ_ENTRY(qmgr_entry) link;
+	struct qmgr_message *message;
+	struct qmgr_destination *dest;
+	struct recipient **rcpt;
+	size_t n, room;
+};
+TAILQ_HEAD(qmgr_entry_list, qmgr_entry);
+
+/* A transport: a master.cf row with its limits. Lives as long as the configuration it came from. */
+struct qmgr_transport {
+	UT_hash_handle hh;
+	const char *name;
+	const struct service *service;  /* NULL: not in master.cf */
+	const struct qmgr_agent *agent; /* NULL: no program of ours does it */
+	struct schedule_limits limits;
+	int64_t rate_delay; /* ms between deliveries to one destination */
+	int64_t dead_time;  /* ms */
+	size_t recipient_limit;
+	unsigned busy, busy_limit;
+	bool deferred_by_config; /* in defer_transports */
+	TAILQ_HEAD(, qmgr_destination) ready;
+	struct qmgr_epoch *epoch;
+};
+
+/* Everything that hangs on one configuration; freed when its last destination is. */
+struct qmgr_epoch {
+	struct cleanup_setup setup;
+	const struct params *params;
+	struct qmgr_transport *transports;
+	struct arena arena;
+	unsigned destinations;
+	bool current;
+};
+
+struct qmgr_destination {
+	UT_hash_handle hh;
+	char *key; /* "transport\1nexthop" */
+	const char *nexthop;
+	struct qmgr *q;
+	struct qmgr_transport *transport;
+	struct qmgr_entry_list todo;
+	TAILQ_ENTRY(qmgr_destination) link; /* in transport->ready */
+	TAILQ_ENTRY(qmgr_destination) all;  /* in q->every */
+	bool ready, dead, paused;
+	bool retired; /* of an old epoch: no longer found by its key */
+	unsigned busy;
+	unsigned pins; /* entries being assigned: it may not go yet */
+	unsigned last_loop;
+	struct schedule_window window;
+	struct timer timer;   /* ends dead and paused */
+	struct arena arena;   /* of reason */
+	struct status reason; /* why it is dead */
+};
+
+/* One line of a defer, bounce or trace log that still has to be written. */
+struct qmgr_record {
+	STAILQ_ENTRY(qmgr_record) link;
+	enum queue log; /* QUEUE_DEFER, QUEUE_BOUNCE, QUEUE_TRACE; QUEUE_COUNT = done mark only */
+	struct deferlog_entry entry;
+	bool done; /* mark the recipient done after the log is synced */
+};
+STAILQ_HEAD(qmgr_record_list, qmgr_record);
+
+enum message_state { MESSAGE_LOADING, MESSAGE_DELIVERING, MESSAGE_ENDING, MESSAGE_GONE };
+
+struct qmgr_message {
+	UT_hash_handle hh;
+	struct qmgr *q;
+	char id[SPOOL_ID_MAX];
+	uint8_t state;
+	struct arena arena;
+	struct envelope envelope;
+	struct spool_bytes *bytes;
+	int64_t active_us;
+	size_t open_entries; /* entries without a result */
+	unsigned end_step;
+	/* outcome of this round */
+	bool has_deferred, has_bounced, has_trace, force_expire, is_damaged;
+	bool unthrottle; /* asked for by name: dead destinations are tried */
+	struct qmgr_record_list records, writing;
+	bool is_writing;
+	/* job of the moment */
+	struct lane_job job;
+	enum queue from; /* where it was loaded from */
+	int rc;
+	struct stat st;
+	struct buf why;
+	int64_t next_try; /* seconds */
+};
+
+/* A deferred message that waits: the rest of it is on disk. */
+struct qmgr_deferred {
+	UT_hash_handle hh;
+	struct heap_node node; /* key: seconds of the next attempt */
+	unsigned generation;   /* of the last scan that saw it */
+	char id[];
+};
+
+struct qmgr {
+	struct qmgr_options o;
+	struct loop *loop;
+	struct qmgr_epoch *epoch;
+	struct spool *spool;
+	struct qmgr_message *active; /* by id */
+	unsigned active_count;
+	struct qmgr_destination *destinations; /* by key, of the current epoch */
+	TAILQ_HEAD(, qmgr_destination) every;  /* the retired too */
+	unsigned deliveries, jobs, next_loop;
+	struct qmgr_deferred *deferred;
+	struct heap due;
+	struct timer due_timer, scan_timer;
+	unsigned generation;
+	bool scanning, rescan, incoming_waits, started, stopping;
+	struct timer stop_timer;
+	void (*stopped)(void *ctx);
+	void *stopped_ctx;
+	struct loop *stopped_home;
+	void (*event)(void *ctx, const char *line);
+	void *event_ctx;
+};
+
+/* qmgr.c */
+void qmgr_event(struct qmgr *q, const char *what, const char *id);
+/* After anything ended: is a stop complete? */
+void qmgr_idle_check(struct qmgr *q);
+int64_t qmgr_now(void); /* wall clock seconds */
+
+/* epoch.c */
+struct qmgr_epoch *qmgr_epoch_new(struct qmgr *q, const struct cleanup_setup *setup);
+void qmgr_epoch_unref(struct qmgr_epoch *e);
+struct qmgr_transport *qmgr_transport_get(struct qmgr *q, const char *name);
+
+/* message.c: load, results, end of a round */
+struct qmgr_message *
+qmgr_message_load(struct qmgr *q, const char *id, enum queue from, struct spool_bytes *bytes);
+void qmgr_message_settled(struct qmgr_message *m, struct qmgr_entry *e, struct delivery *d);
+void
+qmgr_message_result(struct qmgr_message *m, const struct recipient *r, const struct status *st);
+void qmgr_message_entry_done(struct qmgr_message *m);
+size_t qmgr_rcpt_open(const struct envelope *e);
+void qmgr_message_abandon(struct qmgr_message *m);
+/* assign.c: recipients to destinations */
+void qmgr_assign(struct qmgr_message *m);
+/* ending.c */
+void qmgr_message_end(struct qmgr_message *m);
+void qmgr_message_free(struct qmgr_message *m);
+
+/* destination.c */
+struct qmgr_destination *
+qmgr_destination_get(struct qmgr *q, const char *transport, const char *nexthop);
+void qmgr_destination_add(struct qmgr_destination *d, struct qmgr_entry *e);
+void qmgr_destination_ended(struct qmgr_destination *d, const struct delivery *done);
+void qmgr_destination_release(struct qmgr_destination *d);
+void qmgr_destination_revive(struct qmgr_destination *d);
+void qmgr_destinations_revive(struct qmgr *q);
+/* Sends out whatever may run now. */
+void qmgr_dispatch(struct qmgr *q, struct qmgr_transport *t);
+void qmgr_defer_entry(struct qmgr_entry *e, const struct status *why);
+
+/* deferred.c */
+void qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when);
+struct qmgr_deferred *qmgr_deferred_find(struct qmgr *q, const char *id);
+void qmgr_deferred_drop(struct qmgr *q, struct qmgr_deferred *d);
+void qmgr_deferred_flush(struct qmgr *q);
+void qmgr_deferred_due(struct qmgr *q);
+void qmgr_deferred_fini(struct qmgr *q);
+
+/* scan.c */
+void qmgr_scan(struct qmgr *q);

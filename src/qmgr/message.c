@@ -1,0 +1,325 @@
+/*
+ * message.c - one message in the active queue: loaded, delivered, its results written down.
+ *
+ * Results are written in the order that can only deliver twice, never lose: log appended and
+ * synced, then R becomes D. While one batch is on the disk lane the next gathers. A message whose
+ * every recipient was sent in this round needs no marks at all: its file is simply removed.
+ */
+#include <errno.h>
+#include "internal.h"
+
+static const struct sm_state states[] = {
+    [MESSAGE_LOADING] = {"loading", SM_TO(MESSAGE_DELIVERING) | SM_TO(MESSAGE_GONE)},
+    [MESSAGE_DELIVERING] = {"delivering", SM_TO(MESSAGE_ENDING)},
+    [MESSAGE_ENDING] = {"ending", SM_TO(MESSAGE_GONE)},
+    [MESSAGE_GONE] = {"gone", 0},
+};
+
+void
+qmgr_message_free(struct qmgr_message *m)
+{
+	struct qmgr *q = m->q;
+
+	sm_move(states, &m->state, MESSAGE_GONE);
+	HASH_DEL(q->active, m);
+	q->active_count--;
+	snap_unref(m->bytes ? &m->bytes->snap : NULL);
+	buf_fini(&m->why);
+	arena_fini(&m->arena);
+	mem_free(m);
+	/* A place is free for what had to wait. */
+	if (q->incoming_waits &&
+	    q->active_count < (unsigned)q->epoch->params->qmgr_message_active_limit / 2) {
+		q->incoming_waits = false;
+		qmgr_scan(q);
+	}
+	qmgr_deferred_due(q);
+	qmgr_idle_check(q);
+}
+
+/* Disk lane: into active/, read, validated; damaged ones into corrupt/. */
+static void
+load_work(struct lane_job *job)
+{
+	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+	struct spool *s = m->q->spool;
+
+	m->rc = spool_move_blk(s, m->id, m->from, QUEUE_ACTIVE, -1);
+	if (m->rc < 0)
+		return;
+	if (m->bytes) {
+		struct reader *r = reader_open_bytes(m->bytes->bytes);
+
+		m->rc = reader_envelope(r, READER_QUEUE, &m->arena, &m->envelope, &m->why);
+		reader_close(r);
+	} else {
+		m->rc = reader_load_blk(
+		    s, QUEUE_ACTIVE, m->id, &m->arena, &m->envelope, &m->st, &m->why);
+	}
+	if (m->rc == -EBADMSG && spool_move_blk(s, m->id, QUEUE_ACTIVE, QUEUE_CORRUPT, -1) < 0)
+		m->rc = -EIO;
+	else if (m->rc < 0 && m->rc != -EBADMSG)
+		spool_move_blk(s, m->id, QUEUE_ACTIVE, m->from, -1);
+	if (m->rc < 0 || m->bytes)
+		return;
+	m->force_expire = (m->st.st_mode & 010) != 0;
+	/* The logs tell of the last round only, unless that is what will be returned. */
+	if (!m->force_expire)
+		deferlog_remove_blk(s, QUEUE_DEFER, m->id);
+	m->has_bounced = deferlog_exists_blk(s, QUEUE_BOUNCE, m->id);
+	m->has_deferred = m->force_expire && deferlog_exists_blk(s, QUEUE_DEFER, m->id);
+}
+
+static void
+load_failed(struct qmgr_message *m)
+{
+	struct qmgr *q = m->q;
+
+	if (m->rc == -EBADMSG) {
+		log_warn("qmgr", "%s: %s", m->id, buf_cstr(&m->why));
+		log_warn("qmgr",
+		    "saving corrupt file \"%s\" from queue \"%s\" to queue \"corrupt\"", m->id,
+		    spool_queue_name(QUEUE_ACTIVE));
+		qmgr_event(q, "corrupt", m->id);
+	} else if (m->rc != -ENOENT) {
+		log_warn("qmgr", "%s: cannot be made active: %s: trying again in %lld s", m->id,
+		    strerror(-m->rc), (long long)(q->epoch->params->minimal_backoff_time / 1000));
+		if (m->from == QUEUE_DEFERRED)
+			qmgr_deferred_add(
+			    q, m->id, qmgr_now() + q->epoch->params->minimal_backoff_time / 1000);
+		/* incoming/ is looked at again by the next scan */
+	}
+	/* ENOENT: an administrator or a command took the file away; that is their right. */
+	qmgr_message_free(m);
+}
+
+static void
+load_done(struct lane_job *job)
+{
+	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+	struct qmgr *q = m->q;
+
+	q->jobs--;
+	if (m->rc < 0) {
+		load_failed(m);
+		return;
+	}
+	m->active_us = loop_wall_us();
+	log_info("qmgr", "%s: from=<%s>, size=%lld, nrcpt=%lld (queue active)", m->id,
+	    m->envelope.sender, (long long)m->envelope.content_length,
+	    (long long)qmgr_rcpt_open(&m->envelope));
+	qmgr_event(q, "active", m->id);
+	sm_move(states, &m->state, MESSAGE_DELIVERING);
+	if (q->stopping || m->has_deferred) {
+		/* Stopping: the file stays in active/ and is recovered at the next start. Forced to
+		 * expire with a log of earlier failures: that log is returned, nothing is tried. */
+		m->open_entries = 1;
+		if (!q->stopping)
+			qmgr_message_entry_done(m);
+		else
+			qmgr_message_abandon(m);
+		return;
+	}
+	qmgr_assign(m);
+}
+
+struct qmgr_message *
+qmgr_message_load(struct qmgr *q, const char *id, enum queue from, struct spool_bytes *bytes)
+{
+	struct qmgr_message *m;
+
+	HASH_FIND_STR(q->active, id, m);
+	if (m || q->stopping)
+		return NULL;
+	m = MEM_NEW(struct qmgr_message);
+	snprintf(m->id, sizeof(m->id), "%s", id);
+	m->q = q;
+	m->from = from;
+	m->bytes = bytes;
+	if (bytes)
+		snap_ref(&bytes->snap);
+	buf_init(&m->why, 512);
+	STAILQ_INIT(&m->records);
+	STAILQ_INIT(&m->writing);
+	HASH_ADD_STR(q->active, id, m);
+	q->active_count++;
+	q->jobs++;
+	lane_run(q->o.disk, lane_key(m->id), &m->job, load_work, load_done);
+	return m;
+}
+
+size_t
+qmgr_rcpt_open(const struct envelope *e)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < e->rcpt_count; i++)
+		n += !e->rcpt[i].done;
+	return n;
+}
+
+/* While stopping: out of memory, the file stays where it is. */
+void
+qmgr_message_abandon(struct qmgr_message *m)
+{
+	sm_move(states, &m->state, MESSAGE_ENDING);
+	qmgr_message_free(m);
+}
+
+static struct qmgr_record *
+record_add(struct qmgr_message *m, enum queue log, const struct recipient *r,
+    const struct status *st, const char *action)
+{
+	struct qmgr_record *rec = ARENA_NEW(&m->arena, struct qmgr_record);
+
+	rec->log = log;
+	rec->entry = (struct deferlog_entry){
+	    .recipient = r->address,
+	    .orig = r->orig,
+	    .orcpt = r->orcpt,
+	    .notify = r->notify,
+	    .offset = r->offset,
+	    .action = action,
+	    .status = status_copy(&m->arena, st),
+	};
+	STAILQ_INSERT_TAIL(&m->records, rec, link);
+	return rec;
+}
+
+void
+qmgr_message_result(struct qmgr_message *m, const struct recipient *r, const struct status *st)
+{
+	switch (st->cls) {
+	case STATUS_OK:
+		if (r->notify & NOTIFY_SUCCESS) {
+			m->has_trace = true;
+			record_add(m, QUEUE_TRACE, r, st, "relayed")->done = true;
+		} else {
+			record_add(m, QUEUE_COUNT, r, st, "relayed")->done = true;
+		}
+		break;
+	case STATUS_PERM:
+		m->has_bounced = true;
+		record_add(m, QUEUE_BOUNCE, r, st, "failed")->done = true;
+		break;
+	default:
+		m->has_deferred = true;
+		record_add(m, QUEUE_DEFER, r, st, "delayed");
+	}
+}
+
+struct record_batch {
+	struct deferlog_entry *e;
+	off_t *done;
+	size_t n, done_n;
+};
+
+/* The entries of one log, and the offsets to be marked once they are safe. */
+static struct record_batch
+batch_of(struct qmgr_message *m, enum queue log, struct arena *a)
+{
+	struct record_batch b = {0};
+	struct qmgr_record *rec;
+	size_t all = 0;
+
+	STAILQ_FOREACH (rec, &m->writing, link)
+		all += rec->log == log;
+	b.e = arena_alloc(a, (all + 1) * sizeof(*b.e));
+	b.done = arena_alloc(a, (all + 1) * sizeof(*b.done));
+	STAILQ_FOREACH (rec, &m->writing, link) {
+		if (rec->log != log)
+			continue;
+		b.e[b.n++] = rec->entry;
+		if (rec->done && rec->entry.offset > 0)
+			b.done[b.done_n++] = rec->entry.offset;
+	}
+	return b;
+}
+
+/* The file may have been moved while its mail was on the way (postsuper -h): the marks follow it.
+ */
+static int
+mark_done(const struct spool *s, const char *id, const struct record_batch *b)
+{
+	static const enum queue elsewhere[] = {
+	    QUEUE_HOLD, QUEUE_DEFERRED, QUEUE_INCOMING, QUEUE_MAILDROP, QUEUE_COUNT};
+	enum queue at = QUEUE_ACTIVE;
+	struct stat st;
+	int rc = deferlog_mark_done_blk(s, at, id, b->done, b->done_n);
+
+	if (rc == -ENOENT && spool_find_blk(s, id, elsewhere, &at, &st) == 0)
+		rc = deferlog_mark_done_blk(s, at, id, b->done, b->done_n);
+	return rc;
+}
+
+static void
+write_work(struct lane_job *job)
+{
+	static const enum queue logs[] = {QUEUE_BOUNCE, QUEUE_TRACE, QUEUE_DEFER, QUEUE_COUNT};
+	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+	struct spool *s = m->q->spool;
+	struct arena a = {0};
+
+	m->rc = 0;
+	for (size_t i = 0; i < PP_COUNT(logs); i++) {
+		struct record_batch b = batch_of(m, logs[i], &a);
+		int rc = 0;
+
+		if (b.n > 0 && logs[i] != QUEUE_COUNT)
+			rc = deferlog_append_blk(s, logs[i], m->id, b.e, b.n);
+		if (rc == 0 && b.done_n > 0)
+			rc = mark_done(s, m->id, &b);
+		if (rc < 0 && rc != -ENOENT)
+			m->rc = rc;
+	}
+	arena_fini(&a);
+}
+
+static void
+write_done(struct lane_job *job)
+{
+	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+
+	m->q->jobs--;
+	m->is_writing = false;
+	STAILQ_INIT(&m->writing);
+	if (m->rc < 0) {
+		/* What could not be marked is still an R: it will be tried again. */
+		log_warn("qmgr", "%s: writing its results: %s", m->id, strerror(-m->rc));
+		m->has_deferred = true;
+	}
+	m->open_entries++;
+	qmgr_message_entry_done(m);
+}
+
+void
+qmgr_message_settled(struct qmgr_message *m, struct qmgr_entry *e, struct delivery *d)
+{
+	for (size_t i = 0; i < d->rcpt_count; i++)
+		qmgr_message_result(m, e->rcpt[i], &d->rcpt[i].status);
+	if (d->is_file_damaged)
+		m->is_damaged = true;
+	qmgr_message_entry_done(m);
+}
+
+void
+qmgr_message_entry_done(struct qmgr_message *m)
+{
+	PP_ASSERT(m->open_entries > 0);
+	m->open_entries--;
+	if (m->is_writing)
+		return;
+	if (m->open_entries == 0 && !m->has_deferred && !m->has_bounced && !m->has_trace)
+		STAILQ_INIT(&m->records); /* all sent: the file goes, nothing needs a mark */
+	if (!STAILQ_EMPTY(&m->records)) {
+		STAILQ_CONCAT(&m->writing, &m->records);
+		m->is_writing = true;
+		m->q->jobs++;
+		lane_run(m->q->o.disk, lane_key(m->id), &m->job, write_work, write_done);
+		return;
+	}
+	if (m->open_entries > 0)
+		return;
+	sm_move(states, &m->state, MESSAGE_ENDING);
+	qmgr_message_end(m);
+}

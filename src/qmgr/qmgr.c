@@ -1,0 +1,446 @@
+/*
+ * qmgr.c - the doors of the queue manager: arrivals, commands, reload, stop.
+ *
+ * Every door posts to the loop of the queue manager, so inside there is one thread and no lock.
+ */
+#include <errno.h>
+#include "internal.h"
+
+int64_t
+qmgr_now(void)
+{
+	return loop_wall_us() / 1000000;
+}
+
+void
+qmgr_event(struct qmgr *q, const char *what, const char *id)
+{
+	char line[SPOOL_ID_MAX + 32];
+
+	if (q->event == NULL)
+		return;
+	snprintf(line, sizeof(line), "%s %s", what, id);
+	q->event(q->event_ctx, line);
+}
+
+void
+qmgr_on_event(struct qmgr *q, void (*event)(void *ctx, const char *line), void *ctx)
+{
+	q->event = event;
+	q->event_ctx = ctx;
+}
+
+struct qmgr *
+qmgr_new(const struct qmgr_options *o)
+{
+	struct qmgr *q = MEM_NEW(struct qmgr);
+
+	q->o = *o;
+	q->loop = o->loop;
+	q->spool = o->setup.spool;
+	TAILQ_INIT(&q->every);
+	q->epoch = qmgr_epoch_new(q, &o->setup);
+	return q;
+}
+
+/* A message to the queue manager's loop. */
+struct order {
+	struct post post;
+	struct qmgr *q;
+	enum qmgr_command_kind kind;
+	char *arg;
+	void (*answer)(void *ctx, const char *text);
+	void (*stopped)(void *ctx);
+	void *ctx;
+	struct loop *home;
+	char text[160];
+	struct cleanup_setup setup;
+	int64_t deadline_ms;
+	/* work on the disk lane */
+	struct lane_job job;
+	enum queue at;
+	struct stat st;
+	int rc;
+	struct buf ids; /* of flush-site: one per line */
+};
+
+static struct order *
+order_new(struct qmgr *q)
+{
+	struct order *o = MEM_NEW(struct order);
+
+	o->q = q;
+	return o;
+}
+
+static void
+answered(struct post *p)
+{
+	struct order *o = PP_CONTAINER(p, struct order, post);
+
+	if (o->answer)
+		o->answer(o->ctx, o->text);
+	mem_free(o->arg);
+	buf_fini(&o->ids);
+	mem_free(o);
+}
+
+static void
+order_answer(struct order *o)
+{
+	post_to(o->home, &o->post, answered);
+}
+
+static void
+start_run(struct post *p)
+{
+	struct order *o = PP_CONTAINER(p, struct order, post);
+
+	qmgr_scan(o->q);
+	mem_free(o);
+}
+
+void
+qmgr_start(struct qmgr *q)
+{
+	struct order *o = order_new(q);
+
+	post_to(q->loop, &o->post, start_run);
+}
+
+struct arrival {
+	struct post post;
+	struct qmgr *q;
+	struct spool_arrival *a;
+};
+
+static void
+arrive_run(struct post *p)
+{
+	struct arrival *in = PP_CONTAINER(p, struct arrival, post);
+	struct qmgr *q = in->q;
+	struct spool_arrival *a = in->a;
+
+	qmgr_event(q, "queued", a->id);
+	if (a->queue == QUEUE_INCOMING && !q->stopping) {
+		if (q->active_count >= (unsigned)q->epoch->params->qmgr_message_active_limit)
+			q->incoming_waits = true;
+		else
+			qmgr_message_load(q, a->id, QUEUE_INCOMING, a->bytes);
+	}
+	spool_arrival_free(a);
+	mem_free(in);
+}
+
+void
+qmgr_arrive(struct qmgr *q, struct spool_arrival *a)
+{
+	struct arrival *in = MEM_NEW(struct arrival);
+
+	in->q = q;
+	in->a = a;
+	post_to(q->loop, &in->post, arrive_run);
+}
+
+static void
+reload_run(struct post *p)
+{
+	struct order *o = PP_CONTAINER(p, struct order, post);
+	struct qmgr *q = o->q;
+	struct qmgr_epoch *old = q->epoch;
+	struct qmgr_destination *d, *next;
+
+	q->epoch = qmgr_epoch_new(q, &o->setup);
+	route_unref(o->setup.route);
+	snap_unref(&o->setup.config->snap);
+	/* Old destinations finish their work under the old settings; new work finds new ones. */
+	HASH_ITER (hh, q->destinations, d, next) {
+		HASH_DEL(q->destinations, d);
+		d->retired = true;
+	}
+	old->current = false;
+	qmgr_epoch_unref(old);
+	mem_free(o);
+	qmgr_scan(q);
+}
+
+void
+qmgr_reload(struct qmgr *q, const struct cleanup_setup *setup)
+{
+	struct order *o = order_new(q);
+
+	o->setup = *setup;
+	snap_ref(&setup->config->snap);
+	route_ref(setup->route);
+	post_to(q->loop, &o->post, reload_run);
+}
+
+static void
+find_work(struct lane_job *job)
+{
+	static const enum queue queues[] = {
+	    QUEUE_DEFERRED, QUEUE_INCOMING, QUEUE_ACTIVE, QUEUE_HOLD, QUEUE_COUNT};
+	struct order *o = PP_CONTAINER(job, struct order, job);
+
+	o->rc = spool_find_blk(o->q->spool, o->arg, queues, &o->at, &o->st);
+}
+
+/* A command changed the file of one message: believe the disk. */
+static void
+find_done(struct lane_job *job)
+{
+	struct order *o = PP_CONTAINER(job, struct order, job);
+	struct qmgr *q = o->q;
+	struct qmgr_deferred *d = qmgr_deferred_find(q, o->arg);
+
+	q->jobs--;
+	if (d && (o->rc < 0 || o->at != QUEUE_DEFERRED))
+		qmgr_deferred_drop(q, d);
+	if (o->rc == 0 && o->at == QUEUE_DEFERRED && o->kind == QMGR_FLUSH_ID) {
+		struct qmgr_message *m = qmgr_message_load(q, o->arg, QUEUE_DEFERRED, NULL);
+
+		if (m) {
+			m->unthrottle = true;
+			if ((d = qmgr_deferred_find(q, o->arg)) != NULL)
+				qmgr_deferred_drop(q, d);
+		}
+	} else if (o->rc == 0 && o->at == QUEUE_DEFERRED) {
+		qmgr_deferred_add(q, o->arg, o->st.st_mtim.tv_sec);
+	} else if (o->rc == 0 && o->at == QUEUE_INCOMING) {
+		qmgr_message_load(q, o->arg, QUEUE_INCOMING, NULL);
+	}
+	order_answer(o);
+	qmgr_idle_check(q);
+}
+
+static bool
+has_recipient_at(const struct envelope *e, struct str site)
+{
+	for (size_t i = 0; i < e->rcpt_count; i++) {
+		struct str a = str_of(e->rcpt[i].address);
+		size_t at = str_rindex(a, '@');
+
+		if (!e->rcpt[i].done && at < a.n && str_caseeq(str_from(a, at + 1), site))
+			return true;
+	}
+	return false;
+}
+
+static int
+site_entry(void *ctx, const struct spool_entry *e)
+{
+	struct order *o = ctx;
+	struct arena a = {0};
+	struct envelope env;
+	struct buf why = {.max = 512};
+	struct stat st;
+
+	if (reader_load_blk(o->q->spool, QUEUE_DEFERRED, e->id, &a, &env, &st, &why) == 0 &&
+	    has_recipient_at(&env, str_of(o->arg))) {
+		buf_adds(&o->ids, e->id);
+		buf_addc(&o->ids, '\n');
+	}
+	buf_fini(&why);
+	arena_fini(&a);
+	return 0;
+}
+
+static void
+site_work(struct lane_job *job)
+{
+	struct order *o = PP_CONTAINER(job, struct order, job);
+
+	spool_scan_blk(o->q->spool, QUEUE_DEFERRED, site_entry, o);
+}
+
+static void
+site_done(struct lane_job *job)
+{
+	struct order *o = PP_CONTAINER(job, struct order, job);
+	struct qmgr *q = o->q;
+	struct str rest = buf_str(&o->ids), id;
+
+	q->jobs--;
+	while (str_token(&rest, "\n", &id)) {
+		char name[SPOOL_ID_MAX];
+
+		snprintf(name, sizeof(name), "%.*s", STR_FMT(id));
+		if (qmgr_deferred_find(q, name))
+			qmgr_deferred_add(q, name, qmgr_now());
+	}
+	qmgr_deferred_due(q);
+	order_answer(o);
+	qmgr_idle_check(q);
+}
+
+static void
+counts(struct order *o)
+{
+	struct qmgr *q = o->q;
+
+	snprintf(o->text, sizeof(o->text), "active %u deferred %u deliveries %u", q->active_count,
+	    (unsigned)HASH_COUNT(q->deferred), q->deliveries);
+	order_answer(o);
+}
+
+static void
+command_run(struct post *p)
+{
+	struct order *o = PP_CONTAINER(p, struct order, post);
+	struct qmgr *q = o->q;
+
+	if (q->stopping) {
+		order_answer(o);
+		return;
+	}
+	switch (o->kind) {
+	case QMGR_FLUSH:
+		qmgr_destinations_revive(q);
+		qmgr_deferred_flush(q);
+		qmgr_scan(q);
+		order_answer(o);
+		return;
+	case QMGR_FLUSH_SITE:
+		q->jobs++;
+		buf_init(&o->ids, 64 * 1024 * 1024);
+		qmgr_destinations_revive(q);
+		lane_run(q->o.disk, lane_key("scan"), &o->job, site_work, site_done);
+		return;
+	case QMGR_COUNTS:
+		counts(o);
+		return;
+	case QMGR_CHANGED:
+	case QMGR_FLUSH_ID:
+		break;
+	}
+	if (*o->arg == '\0') {
+		qmgr_scan(q);
+		order_answer(o);
+		return;
+	}
+	q->jobs++;
+	lane_run(q->o.disk, lane_key(o->arg), &o->job, find_work, find_done);
+}
+
+void
+qmgr_command(struct qmgr *q, enum qmgr_command_kind kind, const char *arg,
+    void (*answer)(void *ctx, const char *text), void *ctx)
+{
+	struct order *o = order_new(q);
+
+	o->kind = kind;
+	o->arg = mem_strdup(arg ? arg : "");
+	o->answer = answer;
+	o->ctx = ctx;
+	o->home = loop_current();
+	post_to(q->loop, &o->post, command_run);
+}
+
+struct stopped_post {
+	struct post post;
+	void (*stopped)(void *ctx);
+	void *ctx;
+};
+
+static void
+stopped_run(struct post *p)
+{
+	struct stopped_post *s = PP_CONTAINER(p, struct stopped_post, post);
+
+	s->stopped(s->ctx);
+	mem_free(s);
+}
+
+static void
+tell_stopped(struct qmgr *q)
+{
+	struct stopped_post *s = MEM_NEW(struct stopped_post);
+
+	s->stopped = q->stopped;
+	s->ctx = q->stopped_ctx;
+	q->stopped = NULL;
+	timer_stop(&q->stop_timer);
+	post_to(q->stopped_home, &s->post, stopped_run);
+}
+
+void
+qmgr_idle_check(struct qmgr *q)
+{
+	if (q->stopped && q->deliveries == 0 && q->jobs == 0)
+		tell_stopped(q);
+}
+
+static void
+stop_fired(struct timer *t)
+{
+	struct qmgr *q = PP_CONTAINER(t, struct qmgr, stop_timer);
+
+	if (q->stopped)
+		tell_stopped(q);
+}
+
+static void
+stop_run(struct post *p)
+{
+	struct order *o = PP_CONTAINER(p, struct order, post);
+	struct qmgr *q = o->q;
+	struct qmgr_destination *d;
+
+	q->stopping = true;
+	q->stopped = o->stopped;
+	q->stopped_ctx = o->ctx;
+	q->stopped_home = o->home;
+	timer_stop(&q->due_timer);
+	timer_stop(&q->scan_timer);
+	TAILQ_FOREACH (d, &q->every, all)
+		timer_stop(&d->timer);
+	timer_start(q->loop, &q->stop_timer, o->deadline_ms, stop_fired);
+	mem_free(o);
+	qmgr_idle_check(q);
+}
+
+void
+qmgr_stop(struct qmgr *q, int64_t deadline_ms, void (*stopped)(void *ctx), void *ctx)
+{
+	struct order *o = order_new(q);
+
+	o->stopped = stopped;
+	o->ctx = ctx;
+	o->home = loop_current();
+	o->deadline_ms = deadline_ms;
+	post_to(q->loop, &o->post, stop_run);
+}
+
+/* What is still in memory lies in active/ on the disk: the next start begins it again. */
+void
+qmgr_free(struct qmgr *q)
+{
+	struct qmgr_message *m, *m_next;
+	struct qmgr_destination *d;
+
+	if (q == NULL)
+		return;
+	HASH_ITER (hh, q->active, m, m_next) {
+		HASH_DEL(q->active, m);
+		snap_unref(m->bytes ? &m->bytes->snap : NULL);
+		buf_fini(&m->why);
+		arena_fini(&m->arena);
+		mem_free(m);
+	}
+	while ((d = TAILQ_FIRST(&q->every)) != NULL) {
+		struct qmgr_epoch *e = d->transport->epoch;
+
+		TAILQ_REMOVE(&q->every, d, all);
+		if (!d->retired)
+			HASH_DEL(q->destinations, d);
+		arena_fini(&d->arena);
+		mem_free(d->key);
+		mem_free(d);
+		e->destinations--;
+		qmgr_epoch_unref(e);
+	}
+	q->epoch->current = false;
+	qmgr_epoch_unref(q->epoch);
+	qmgr_deferred_fini(q);
+	mem_free(q);
+}

@@ -1,0 +1,181 @@
+/*
+ * scan.c - the directories are the truth: a walk over incoming/ and deferred/ corrects memory.
+ *
+ * At start, after a change by hand or by a command, and every queue_run_delay. The walk runs on the
+ * disk lane and sends what it sees in batches, so the queue manager never stands still for it. What
+ * is known is left alone; a new file is adopted, a vanished one forgotten.
+ */
+#include <errno.h>
+#include "internal.h"
+
+enum { BATCH = 256 };
+
+struct scan {
+	struct lane_job job;
+	struct qmgr *q;
+	bool recover; /* the first scan: active/ goes back to incoming/ */
+	int64_t now;
+	struct scan_batch *batch;
+};
+
+struct scan_entry {
+	char id[SPOOL_ID_MAX];
+	int64_t mtime;
+	bool unthrottle;
+};
+
+struct scan_batch {
+	struct post post;
+	struct qmgr *q;
+	enum queue queue;
+	size_t n;
+	struct scan_entry e[BATCH];
+};
+
+static void
+adopt(struct qmgr *q, enum queue queue, const struct scan_entry *e)
+{
+	struct qmgr_message *m;
+	struct qmgr_deferred *d;
+
+	HASH_FIND_STR(q->active, e->id, m);
+	if (m || q->stopping)
+		return;
+	if (queue == QUEUE_INCOMING) {
+		if (q->active_count >= (unsigned)q->epoch->params->qmgr_message_active_limit)
+			q->incoming_waits = true;
+		else
+			qmgr_message_load(q, e->id, QUEUE_INCOMING, NULL);
+		return;
+	}
+	d = qmgr_deferred_find(q, e->id);
+	if (d && (d->node.key == e->mtime || d->node.key <= qmgr_now()))
+		d->generation =
+		    q->generation; /* as known, or due already, whatever the file says */
+	else
+		qmgr_deferred_add(q, e->id, e->mtime);
+}
+
+static void
+batch_arrived(struct post *p)
+{
+	struct scan_batch *b = PP_CONTAINER(p, struct scan_batch, post);
+
+	for (size_t i = 0; i < b->n; i++)
+		adopt(b->q, b->queue, &b->e[i]);
+	mem_free(b);
+}
+
+static void
+batch_send(struct scan *s)
+{
+	struct scan_batch *b = s->batch;
+
+	s->batch = NULL;
+	if (b)
+		post_to(b->q->loop, &b->post, batch_arrived);
+}
+
+static int
+seen(void *ctx, const struct spool_entry *e)
+{
+	struct scan *s = ctx;
+	struct scan_entry *to;
+
+	if (!spool_ready(&e->st))
+		return 0; /* half written, or a mark of corruption */
+	if (s->batch == NULL) {
+		s->batch = MEM_NEW(struct scan_batch);
+		s->batch->q = s->q;
+		s->batch->queue = e->queue;
+	}
+	to = &s->batch->e[s->batch->n++];
+	snprintf(to->id, sizeof(to->id), "%s", e->id);
+	to->mtime = e->st.st_mtim.tv_sec;
+	if (s->batch->n == BATCH)
+		batch_send(s);
+	return 0;
+}
+
+/* Interrupted deliveries begin again. */
+static int
+recover_one(void *ctx, const struct spool_entry *e)
+{
+	struct scan *s = ctx;
+
+	spool_move_blk(s->q->spool, e->id, QUEUE_ACTIVE, QUEUE_INCOMING, s->now);
+	return 0;
+}
+
+static void
+scan_work(struct lane_job *job)
+{
+	struct scan *s = PP_CONTAINER(job, struct scan, job);
+	const struct spool *sp = s->q->spool;
+
+	if (s->recover)
+		spool_scan_blk(sp, QUEUE_ACTIVE, recover_one, s);
+	spool_scan_blk(sp, QUEUE_INCOMING, seen, s);
+	batch_send(s);
+	spool_scan_blk(sp, QUEUE_DEFERRED, seen, s);
+	batch_send(s);
+}
+
+/* Deferred mail the walk did not meet is gone: deleted, held, or requeued by somebody. */
+static void
+forget_vanished(struct qmgr *q)
+{
+	struct qmgr_deferred *d, *next;
+
+	HASH_ITER (hh, q->deferred, d, next)
+		if (d->generation != q->generation)
+			qmgr_deferred_drop(q, d);
+}
+
+static void
+scan_fired(struct timer *t)
+{
+	qmgr_scan(PP_CONTAINER(t, struct qmgr, scan_timer));
+}
+
+static void
+scan_done(struct lane_job *job)
+{
+	struct scan *s = PP_CONTAINER(job, struct scan, job);
+	struct qmgr *q = s->q;
+
+	mem_free(s);
+	q->jobs--;
+	q->scanning = false;
+	q->started = true;
+	if (!q->stopping) {
+		forget_vanished(q);
+		qmgr_deferred_due(q);
+		timer_start(q->loop, &q->scan_timer, q->epoch->params->queue_run_delay, scan_fired);
+		if (q->rescan)
+			qmgr_scan(q);
+	}
+	qmgr_idle_check(q);
+}
+
+void
+qmgr_scan(struct qmgr *q)
+{
+	struct scan *s;
+
+	if (q->stopping)
+		return;
+	if (q->scanning) {
+		q->rescan = true;
+		return;
+	}
+	q->scanning = true;
+	q->rescan = false;
+	q->generation++;
+	s = MEM_NEW(struct scan);
+	s->q = q;
+	s->recover = !q->started;
+	s->now = qmgr_now();
+	q->jobs++;
+	lane_run(q->o.disk, lane_key("scan"), &s->job, scan_work, scan_done);
+}
