@@ -85,9 +85,7 @@ qmgr_epoch_new(struct qmgr *q, const struct cleanup_setup *setup)
 {
 	struct qmgr_epoch *e = MEM_NEW(struct qmgr_epoch);
 
-	e->setup = *setup;
-	snap_ref(&setup->config->snap);
-	route_ref(setup->route);
+	cleanup_setup_ref(&e->setup, setup);
 	e->params = setup->config->params;
 	e->current = true;
 	return e;
@@ -100,8 +98,7 @@ qmgr_epoch_unref(struct qmgr_epoch *e)
 	if (e->current || e->destinations > 0)
 		return;
 	HASH_CLEAR(hh, e->transports);
-	route_unref(e->setup.route);
-	snap_unref(&e->setup.config->snap);
+	cleanup_setup_unref(&e->setup);
 	arena_fini(&e->arena);
 	mem_free(e);
 }

@@ -151,8 +151,7 @@ reload_run(struct post *p)
 	struct qmgr_destination *d, *next;
 
 	q->epoch = qmgr_epoch_new(q, &o->setup);
-	route_unref(o->setup.route);
-	snap_unref(&o->setup.config->snap);
+	cleanup_setup_unref(&o->setup);
 	/* Old destinations finish their work under the old settings; new work finds new ones. */
 	HASH_ITER (hh, q->destinations, d, next) {
 		HASH_DEL(q->destinations, d);
@@ -169,9 +168,7 @@ qmgr_reload(struct qmgr *q, const struct cleanup_setup *setup)
 {
 	struct order *o = order_new(q);
 
-	o->setup = *setup;
-	snap_ref(&setup->config->snap);
-	route_ref(setup->route);
+	cleanup_setup_ref(&o->setup, setup);
 	post_to(q->loop, &o->post, reload_run);
 }
 
