@@ -298,8 +298,8 @@ skip_content(struct parse *p)
 	if (!p->have_size || p->at_extracted || p->size.data_offset <= 0 ||
 	    at != p->size.data_offset)
 		return false;
-	if (p->size.data_size < 0 || p->size.data_size > reader_size(p->reader))
-		return false; /* the end of the file is met soon enough */
+	if (p->size.data_size < 0)
+		return false;
 	p->at_extracted = true;
 	reader_skip(p->reader, p->size.data_size);
 	return true;

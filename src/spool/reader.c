@@ -116,7 +116,11 @@ reader_seek(struct reader *r, off_t offset)
 void
 reader_skip(struct reader *r, int64_t n)
 {
-	PP_ASSERT(n >= 0 && n <= r->size);
+	PP_ASSERT(n >= 0);
+	if (r->at >= r->size)
+		return;
+	if (n > r->size - r->at)
+		n = r->size - r->at;
 	r->at += n;
 	r->budget -= n;
 }

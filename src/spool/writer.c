@@ -291,6 +291,17 @@ commit_finish(struct writer *w)
 }
 
 static void
+forget(struct writer *w)
+{
+	if (w->fd >= 0 && w->spool->lane != NULL) {
+		work_start(w, WORK_REMOVE);
+		return;
+	}
+	work_remove(w); /* nothing to do, or the daemon is ending and its lanes are gone */
+	writer_free(w);
+}
+
+static void
 drain_check(struct writer *w)
 {
 	void (*drained)(void *) = w->drained;
@@ -310,10 +321,7 @@ work_done(struct lane_job *job)
 	if (w->rc == 0)
 		w->rc = w->job_rc;
 	if (w->aborted) {
-		if (w->fd >= 0)
-			work_start(w, WORK_REMOVE);
-		else
-			writer_free(w);
+		forget(w);
 		return;
 	}
 	buf_clear(&w->flight);
@@ -462,10 +470,6 @@ writer_abort(struct writer *w)
 	PP_ON(w->loop);
 	PP_ASSERT(!w->committing);
 	w->aborted = true;
-	if (w->busy)
-		return;
-	if (w->fd >= 0)
-		work_start(w, WORK_REMOVE);
-	else
-		writer_free(w);
+	if (!w->busy)
+		forget(w);
 }

@@ -29,6 +29,8 @@ int deferlog_read_blk(const struct spool *s, enum queue q, const char *id, struc
     struct deferlog_entry **ret, size_t *ret_n);
 void deferlog_parse(struct str text, struct arena *a, struct deferlog_entry **ret, size_t *ret_n);
 int deferlog_print(struct buf *to, const struct deferlog_entry *e);
+/* A log with something in it? */
+bool deferlog_exists_blk(const struct spool *s, enum queue q, const char *id);
 int deferlog_remove_blk(const struct spool *s, enum queue q, const char *id);
 
 /* R -> D at the offsets given, after checking that an R stands there (-EBADMSG otherwise). */

@@ -28,7 +28,7 @@ int reader_next(struct reader *r, struct record *ret, off_t *ret_offset);
 /* raw: pointers are returned like any record. */
 void reader_set_raw(struct reader *r, bool raw);
 int reader_seek(struct reader *r, off_t offset);
-/* Goes on n bytes further; unlike a seek it stays within the same pass over the file. */
+/* Goes on n bytes further, to the end of the file at most; unlike a seek it stays within the same pass over the file. */
 void reader_skip(struct reader *r, int64_t n);
 off_t reader_tell(const struct reader *r); /* where the next record is read */
 off_t reader_size(const struct reader *r); /* of the file, when it was opened */

@@ -7,6 +7,7 @@
  *
  * Up to `memory_limit` bytes are built in memory and written in one go at the commit; more streams
  * into incoming/ID with mode 0600. Commit = all bytes, mode 0700, fsync, fsync of the directory.
+ * The id is in the content by then, so a file of that name (-EEXIST) fails the commit: ask again.
  * The journal will take the place of that file behind this same interface.
  */
 #pragma once
@@ -38,7 +39,8 @@ void spool_arrival_free(struct spool_arrival *a);
 typedef void spool_commit_hook(void *ctx, struct spool_arrival *arrival);
 void spool_set_commit_hook(struct spool *s, spool_commit_hook *hook, void *ctx);
 
-/* The lanes file work runs on. Set once by daemon/. */
+/* The lanes file work runs on. Set once by daemon/, and to NULL before they are freed, when the
+ * loops have ended: half files of aborted writers are then removed on the spot. */
 void spool_set_lane(struct spool *s, struct lane *disk);
 struct lane *spool_lane(const struct spool *s);
 
