@@ -5,15 +5,19 @@ they have the same configuration: PENNYPOST_SUT=postfix runs tests against the o
 """
 
 import os
+import pwd
 import re
 import signal
 import smtplib
-import subprocess
 
 from pp_scratch import BUILD, TIMEOUT, must, run
 
 POSTFIX_SBIN = "/usr/sbin"
 POSTFIX_LIBEXEC = "/usr/lib/postfix/sbin"
+
+
+def gid_of(user):
+    return pwd.getpwnam(user).pw_gid
 
 
 def config_text(values):
@@ -45,7 +49,6 @@ class System:
             "inet_interfaces": "loopback-only",
             "inet_protocols": "ipv4",
             "smtp_tls_security_level": "none",
-            "smtp_dns_support_level": "enabled",
         }
         self.main.update(main)
         self.master = master

@@ -116,6 +116,8 @@ class Sink:
             if reply == "":
                 return
             good = reply is None or reply[0] in "23"
+            if verb == "RCPT" and sender is None and good:
+                reply, good = "503 5.5.1 MAIL first", False
             if verb == "DATA" and good and recipients:
                 say(reply or "354 go on")
                 await writer.drain()
@@ -190,7 +192,7 @@ class Relay(Postfix):
             values.update(smtpd_tls_security_level="may", smtpd_tls_cert_file=certificate.cert,
                           smtpd_tls_key_file=certificate.key, smtpd_tls_loglevel="1")
         if users:
-            folder = scratch.dir(f"{name}-sasl")
+            folder = scratch.dir(f"{name}-etc/sasl")  # where Debian's Postfix looks
             database = os.path.join(folder, "sasldb2")
             for user, password in users.items():
                 must(["saslpasswd2", "-p", "-c", "-f", database, "-u", host, user], input=password)
@@ -198,8 +200,7 @@ class Relay(Postfix):
             scratch.file(f"{folder}/smtpd.conf",
                          f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {database}\n"
                          "mech_list: PLAIN LOGIN CRAM-MD5\n")
-            values.update(cyrus_sasl_config_path=folder, smtpd_sasl_auth_enable="yes",
-                          smtpd_sasl_local_domain=host, mynetworks="",
+            values.update(smtpd_sasl_auth_enable="yes", smtpd_sasl_local_domain=host, mynetworks="",
                           smtpd_relay_restrictions="permit_sasl_authenticated, reject",
                           smtpd_sasl_security_options="noanonymous",
                           smtpd_tls_auth_only="yes" if certificate else "no")

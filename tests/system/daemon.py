@@ -1,0 +1,219 @@
+"""daemon.py - start, stop, reload, status, check; signals; two daemons; any uid; no main.cf."""
+
+import os
+import pwd
+import re
+import signal
+import socket
+import stat
+
+import pp_harness
+import pp_peers
+import pytest
+from pp_scratch import TIMEOUT
+
+
+def pennypost(scratch, sink=None, **main):
+    system = pp_harness.Pennypost(scratch, **main)
+    return system.relay_to(sink) if sink else system
+
+
+def test_sigterm_ends_cleanly(scratch, sink):
+    system = pennypost(scratch, sink).start()
+    system.wait_removed(system.send("user@dest.test"))
+    system.stop()
+    assert system.log.find(r"master\[\d+\]: terminating on signal 15")
+    assert system.log.find(r"master\[\d+\]: daemon started -- version ")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", system.port), 5)
+    assert not os.path.exists(os.path.join(system.queue, "public/pennypost"))
+
+
+def test_sigterm_tells_its_clients(scratch, sink):
+    system = pennypost(scratch, sink).start()
+    client = system.client()
+    client.ehlo()
+    system.process.send_signal(signal.SIGTERM)
+    code, _ = client.getreply()
+    assert code == 421
+    assert system.wait_exit() == 0
+
+
+def test_sigterm_leaves_unfinished_mail_in_the_spool(scratch):
+    """The receiver is silent after DATA: the delivery is broken off at the deadline and kept."""
+    asked = []
+    sink = pp_peers.Sink(scratch, extensions=("8BITMIME",),
+                         answer=lambda verb, _: asked.append(verb) or ("354-silence" if verb == "DATA"
+                                                                       else None))
+    system = pennypost(scratch, sink, shutdown_timeout="1s").start()
+    queue_id = system.send("user@dest.test")
+    system.log.wait_for(rf"{queue_id}: from=.*queue active")
+    system.stop()
+    assert [os.path.basename(f) for f in system.queue_files()] == [queue_id]
+    sink.answer = None
+    system.start()
+    system.must("postqueue", "-f")
+    system.wait_removed(queue_id)
+
+
+def test_sighup_takes_the_new_configuration(scratch, sink):
+    system = pennypost(scratch, relayhost=f"[127.0.0.1]:{scratch.port()}").start()
+    queue_id = system.send("user@dest.test")
+    system.wait_status("user@dest.test", "deferred")
+    system.relay_to(sink)
+    system.reload()
+    system.must("postqueue", "-f")
+    system.wait_removed(queue_id)
+
+
+def test_reload_with_an_error_keeps_the_old_configuration(scratch, sink):
+    system = pennypost(scratch, sink).start()
+    mark = system.log.mark()
+    system.write_config(message_size_limit="many")
+    system.process.send_signal(signal.SIGHUP)
+    system.log.wait_for(r"main\.cf.*line \d+.*message_size_limit", since=mark)
+    system.wait_removed(system.send("user@dest.test"))
+    done = system.command("reload")
+    assert done.returncode != 0 and "message_size_limit" in done.stderr + done.stdout
+
+
+def test_commands_start_status_reload_stop(scratch, sink):
+    log = os.path.join(scratch.path, "mail.log")
+    port = scratch.port()
+    system = pp_harness.Pennypost(scratch, services=f"127.0.0.1:{port} inet n - n - - smtpd\n",
+                                  maillog_file=log, maillog_file_prefixes="/tmp, /var")
+    system.relay_to(sink)
+    assert system.command("status").returncode != 0
+    system.must("check")
+    system.must("start")  # returns when the port answers
+    system.port = port
+    try:
+        assert system.send("user@dest.test")
+        sink.wait(1)
+        status = system.must("status")
+        pid = int(re.search(r"\d+", status).group(0))
+        os.kill(pid, 0)
+        system.must("reload")
+        done = system.command("start")
+        assert done.returncode != 0 and str(pid) in done.stderr
+    finally:
+        system.must("stop")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert system.command("stop").returncode != 0
+    with open(log, encoding="utf-8") as file:
+        assert "status=sent" in file.read()
+
+
+def test_second_daemon_names_the_first(scratch, sink):
+    system = pennypost(scratch, sink).start()
+    code, said = pp_harness.Pennypost(scratch, name="pp2", queue_directory=system.queue).fails()
+    assert code != 0
+    assert str(system.pid()) in said and "fatal" in said
+
+
+def test_port_in_use(scratch, sink):
+    code, said = pp_harness.Pennypost(
+        scratch, services=f"127.0.0.1:{sink.port} inet n - n - - smtpd\n").fails()
+    assert code != 0
+    assert re.search(rf"fatal: .*127\.0\.0\.1:{sink.port}.*Address already in use", said), said
+
+
+def test_several_listeners_with_options(scratch, sink):
+    system = pp_harness.Pennypost(scratch, services=(
+        "127.0.0.1:0 inet n - n - - smtpd\n"
+        "127.0.0.1:0 inet n - n - - smtpd\n"
+        "  -o syslog_name=postfix/second -o message_size_limit=1000\n"))
+    system.relay_to(sink).start()
+    assert len(system.ports) == 2
+    system.wait_removed(system.send("user@dest.test"))
+    system.port = system.ports[1]
+    client = system.client()
+    client.ehlo()
+    assert client.esmtp_features["size"] == "1000"
+    system.log.wait_for(r"postfix/second/smtpd\[\d+\]: connect from ")
+
+
+def test_runs_without_any_main_cf(scratch):
+    """The spool and the control socket are then found below the working directory."""
+    folder = scratch.dir("home")
+    owner = pwd.getpwnam("nobody")
+    if os.geteuid() == 0:
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+    system = pp_harness.Pennypost(scratch, env={"POSTFIX_maillog_file": "/dev/stdout",
+                                                "POSTFIX_inet_protocols": "ipv4"})
+    os.remove(f"{system.config}/main.cf")
+    os.chdir(folder)
+    system.user = "nobody" if os.geteuid() == 0 else None
+    system.start()
+    assert [name for name in os.listdir(folder)], "no spool below the working directory"
+    client = system.client()
+    client.ehlo()
+    assert client.mail("a@client.test")[0] == 250
+    assert client.rcpt("b@dest.test")[0] == 250
+    system.stop()
+
+
+def test_runs_as_an_ordinary_user(scratch, sink, root):
+    home = scratch.dir("home", 0o777)
+    system = pp_harness.Pennypost(scratch, user="nobody", queue_directory=f"{home}/spool",
+                                  data_directory=f"{home}/data", mail_owner="nobody")
+    system.main["data_directory"] = f"{home}/data"
+    system.relay_to(sink).start()
+    assert os.stat(f"/proc/{system.pid()}").st_uid == pwd.getpwnam("nobody").pw_uid
+    system.wait_removed(system.send("user@dest.test"))
+    done = system.command("sendmail", "-f", "me@client.test", "you@dest.test", input="\nhi\n",
+                          user="nobody", group="nogroup", extra_groups=[])
+    assert done.returncode == 0, done.stderr
+    sink.wait(2)
+    done = system.command("mailq", user="nobody", group="nogroup", extra_groups=[])
+    assert done.returncode == 0, done.stderr
+
+
+def test_environment_sets_parameters(scratch, sink):
+    secret = scratch.file("size", "4321\n")
+    system = pp_harness.Pennypost(scratch, env={"POSTFIX_relayhost": f"[127.0.0.1]:{sink.port}",
+                                                "MESSAGE_SIZE_LIMIT_FILE": secret},
+                                  relayhost="[127.0.0.1]:1").start()
+    client = system.client()
+    client.ehlo()
+    assert client.esmtp_features["size"] == "4321"
+    system.wait_removed(system.send("user@dest.test"))
+
+
+def test_directories_and_their_modes(scratch, sink, root):
+    system = pennypost(scratch, sink).start()
+    def mode(name):
+        info = os.stat(os.path.join(system.queue, name))
+        return stat.S_IMODE(info.st_mode), pwd.getpwuid(info.st_uid).pw_name
+    for name in ("incoming", "active", "deferred", "hold", "corrupt", "defer", "bounce"):
+        assert mode(name) == (0o700, "postfix"), name
+    assert mode("maildrop") == (0o1730, "postfix")
+    assert mode("public") == (0o2710, "postfix")
+
+
+def test_usage(scratch):
+    system = pp_harness.Pennypost(scratch)
+    for arguments in ([], ["nonsense"], ["run", "--nonsense"]):
+        done = pp_harness.run([system.binary, "-c", system.config, *arguments])
+        assert done.returncode not in (0, 99) and done.returncode < 100, arguments
+        assert "usage" in done.stderr.lower(), arguments
+
+
+def test_start_recovers_active_mail(scratch):
+    """kill -9 leaves mail in active: the next start delivers it."""
+    gate = {"CONNECT": "421 busy"}
+    sink = pp_peers.Sink(scratch, answer=lambda verb, _: gate.get(verb))
+    system = pennypost(scratch, sink).start()
+    ids = [system.send(f"user{i}@dest.test") for i in range(5)]
+    for path in ids:
+        system.log.wait_for(rf"{path}: to=<user\d@dest\.test>.*status=deferred")
+    system.kill()
+    for path in system.queue_files("deferred"):
+        os.rename(os.path.join(system.queue, path),
+                  os.path.join(system.queue, "active", os.path.basename(path)))
+    gate.clear()
+    system.start()
+    for queue_id in ids:
+        system.wait_removed(queue_id, timeout=TIMEOUT)
+    assert len(sink.mails) == 5

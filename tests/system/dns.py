@@ -1,0 +1,136 @@
+"""dns.py - where mail for a domain goes: MX, addresses, and names that cannot be looked up."""
+
+import os
+import re
+
+import pp_harness
+import pp_peers
+import pytest
+
+ZONES = {
+    "mx.test": "@ MX 30 c\n@ MX 10 a\n@ MX 20 b\na A 127.0.0.2\nb A 127.0.0.3\nc A 127.0.0.4\n",
+    "plain.test": "@ A 127.0.0.2\n",
+    "six.test": "@ AAAA ::1\n",
+    "both.test": "@ MX 10 h\nh AAAA ::1\nh A 127.0.0.2\n",
+    "null.test": "@ MX 0 .\n@ A 127.0.0.2\n",
+    "empty.test": "@ TXT nothing\n",
+    "broken.test": None,
+    "nohost.test": "@ MX 10 gone\n",
+}
+
+
+def start(scratch, port, dns=None, **main):
+    dns = dns or pp_peers.Dns(scratch, ZONES)
+    return pp_harness.Pennypost(scratch, dns_resolvers=f"127.0.0.1:{dns.port}", dns_timeout="1s",
+                                smtp_tcp_port=str(port), **main).start()
+
+
+def sinks(scratch, count=3, answer=None):
+    """Sinks on 127.0.0.2, .3 ... with one port."""
+    first = pp_peers.Sink(scratch, "127.0.0.2", answer=answer)
+    return [first] + [pp_peers.Sink(scratch, f"127.0.0.{i + 3}", first.port)
+                      for i in range(count - 1)]
+
+
+def test_best_mx_first(scratch):
+    a, b, c = sinks(scratch)
+    system = start(scratch, a.port)
+    system.wait_removed(system.send("user@mx.test"))
+    assert (len(a.mails), len(b.mails), len(c.mails)) == (1, 0, 0)
+    said = system.wait_status("user@mx.test", "sent")
+    assert said["relay"] == f"a.mx.test[127.0.0.2]:{a.port}"
+
+
+def test_next_mx_when_the_best_refuses(scratch):
+    a, b, c = sinks(scratch, answer=lambda verb, _: "421 busy" if verb == "CONNECT" else None)
+    system = start(scratch, a.port)
+    system.wait_removed(system.send("user@mx.test"))
+    assert (len(b.mails), len(c.mails)) == (1, 0)
+
+
+def test_next_mx_when_nobody_listens(scratch):
+    a, b, c = sinks(scratch)
+    a.close()
+    system = start(scratch, a.port)
+    system.wait_removed(system.send("user@mx.test"))
+    assert (len(b.mails), len(c.mails)) == (1, 0)
+    system.log.wait_for(r"connect to a\.mx\.test\[127\.0\.0\.2\]:\d+: Connection refused")
+
+
+def test_address_when_there_is_no_mx(scratch):
+    (a,) = sinks(scratch, 1)
+    system = start(scratch, a.port)
+    system.wait_removed(system.send("user@plain.test"))
+    assert len(a.mails) == 1
+
+
+def test_ipv6_only(scratch):
+    sink = pp_peers.Sink(scratch, "::1")
+    system = start(scratch, sink.port, inet_protocols="all")
+    system.wait_removed(system.send("user@six.test"))
+    assert len(sink.mails) == 1
+
+
+def test_ipv4_when_ipv6_refuses(scratch):
+    (a,) = sinks(scratch, 1)
+    system = start(scratch, a.port, inet_protocols="all")
+    system.wait_removed(system.send("user@both.test"))
+    assert len(a.mails) == 1
+
+
+@pytest.mark.parametrize("domain, dsn, text", [
+    ("null.test", "5.1.0", "Domain null.test does not accept mail (nullMX)"),
+    ("no.mx.test", "5.4.4", "Host or domain name not found. Name service error for name=no.mx.test "
+     "type=A: Host not found"),
+    ("empty.test", "5.4.4", "Host or domain name not found. Name service error for name=empty.test "
+     "type=A: Host found but no data record of requested type"),
+])
+def test_bounced(scratch, domain, dsn, text):
+    system = start(scratch, scratch.port())
+    system.send(f"user@{domain}", sender="")
+    said = system.wait_status(f"user@{domain}", "bounced")
+    assert (said["dsn"], said["text"], said["relay"]) == (dsn, text, "none")
+
+
+def test_server_failure_defers(scratch):
+    system = start(scratch, scratch.port())
+    queue_id = system.send("user@broken.test")
+    said = system.wait_status("user@broken.test", "deferred")
+    assert said["dsn"] == "4.4.3"
+    assert said["text"] == ("Host or domain name not found. Name service error for "
+                            "name=broken.test type=MX: Host not found, try again")
+    assert [os.path.basename(f) for f in system.queue_files("deferred")] == [queue_id]
+
+
+def test_no_resolver_answers(scratch):
+    dns = pp_peers.Dns(scratch, ZONES)
+    dns.stop()
+    system = start(scratch, scratch.port(), dns)
+    system.send("user@mx.test")
+    said = system.wait_status("user@mx.test", "deferred")
+    assert said["dsn"] == "4.4.3"
+    assert "name=mx.test type=MX: Host not found, try again" in said["text"]
+
+
+def test_mx_without_an_address(scratch):
+    system = start(scratch, scratch.port())
+    system.send("user@nohost.test", sender="")
+    said = system.wait_status("user@nohost.test", "(?:bounced|deferred)")
+    assert re.match(r"[45]\.4\.4", said["dsn"])
+    assert "gone.nohost.test" in said["text"]
+
+
+def test_relayhost_with_mx(scratch):
+    """Without brackets the name of a relay is looked up as a domain."""
+    a, b, _ = sinks(scratch)
+    dns = pp_peers.Dns(scratch, ZONES)
+    system = start(scratch, 25, dns, relayhost=f"mx.test:{a.port}")
+    system.wait_removed(system.send("user@elsewhere.test"))
+    assert len(a.mails) == 1
+
+
+def test_address_literal(scratch):
+    (a,) = sinks(scratch, 1)
+    system = start(scratch, a.port)
+    system.wait_removed(system.send("user@[127.0.0.2]"))
+    assert a.mails[0].recipients == ["user@[127.0.0.2]"]

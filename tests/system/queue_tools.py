@@ -1,0 +1,147 @@
+"""queue_tools.py - the spool is Postfix's: its tools read ours, and either takes the other's over."""
+
+import os
+import re
+
+import pp_harness
+import pp_peers
+import pytest
+
+DEFER = {"RCPT": "450 4.2.0 try later"}
+
+
+def deferring(scratch, system, count=3):
+    """A system with so many deferred mails and one on hold; returns (sink, ids, held id)."""
+    sink = pp_peers.Sink(scratch, answer=lambda verb, _: DEFER.get(verb))
+    system.relay_to(sink).start()
+    ids = [system.send([f"a{i}@one.test", f"b{i}@two.test"], subject=f"mail {i}",
+                       sender=f"s{i}@client.test", body="x" * 60 * i + "\r\n")
+           for i in range(count)]
+    for queue_id in ids:
+        system.log.wait_for(rf"{queue_id}: to=<a\d+@one\.test>, .*status=deferred")
+        system.log.wait_for(rf"{queue_id}: to=<b\d+@two\.test>, .*status=deferred")
+    held = system.send("held@one.test", sender="", subject="held")
+    system.log.wait_for(rf"{held}: to=<held@one\.test>, .*status=deferred")
+    assert system.command("postsuper", "-h", held).returncode == 0
+    return sink, ids, held
+
+
+def paragraphs(listing):
+    """The messages of a `postqueue -p`: order is the directory's, so compare as a set."""
+    return {re.sub(r"\s+", " ", p) for p in listing.split("\n\n")}
+
+
+def test_tools_of_postfix_read_our_spool(scratch, root):
+    system = pp_harness.Pennypost(scratch)
+    _, ids, held = deferring(scratch, system)
+    ours = system.must("postqueue", "-p")
+    system.stop()
+    config = pp_harness.postfix_tools_config(scratch, system.queue)
+
+    listing = pp_harness.postfix_tool(config, "postqueue", "-p").stdout
+    assert f"{held}!" in listing and "MAILER-DAEMON" in listing
+    for queue_id in ids:
+        assert re.search(rf"(?m)^{queue_id} ", listing), listing
+    assert listing.count("450 4.2.0 try later (in reply to RCPT TO command)") == 4
+    assert paragraphs(listing) == paragraphs(ours)
+    assert paragraphs(system.must("postqueue", "-p")) == paragraphs(listing)
+
+    for queue_id in ids + [held]:
+        theirs = pp_harness.postfix_tool(config, "postcat", "-q", queue_id)
+        assert theirs.returncode == 0 and theirs.stderr == "", theirs.stderr
+        assert theirs.stdout == system.must("postcat", "-q", queue_id)
+        assert "*** MESSAGE FILE END " in theirs.stdout
+
+    shape = pp_harness.postfix_tool(config, "qshape", "deferred").stdout
+    assert re.search(r"(?m)^ +TOTAL +6 +6 ", shape), shape
+    assert re.search(r"(?m)^ +one\.test +3 +3 ", shape), shape
+
+
+def test_json_is_that_of_postfix(scratch, root):
+    system = pp_harness.Pennypost(scratch)
+    deferring(scratch, system)
+    ours = system.must("postqueue", "-j")
+    system.stop()
+    config = pp_harness.postfix_tools_config(scratch, system.queue)
+    theirs = pp_harness.postfix_tool(config, "postqueue", "-j").stdout
+    assert sorted(ours.splitlines()) == sorted(theirs.splitlines())
+    assert sorted(system.must("postqueue", "-j").splitlines()) == sorted(theirs.splitlines())
+
+
+def test_postfix_finds_nothing_to_repair(scratch, root):
+    """Names follow no inode here, which postsuper -s would mend: anything else it must leave."""
+    system = pp_harness.Pennypost(scratch)
+    deferring(scratch, system)
+    system.stop()
+    config = pp_harness.postfix_tools_config(scratch, system.queue)
+    before = {os.path.basename(f) for f in system.queue_files()}
+    done = pp_harness.postfix_tool(config, "postsuper", "-p")
+    assert done.returncode == 0
+    assert {os.path.basename(f) for f in system.queue_files()} == before
+
+
+def test_takeover_of_a_stopped_postfix(scratch, root):
+    postfix = pp_harness.Postfix(scratch)
+    sink, ids, held = deferring(scratch, postfix, 10)
+    postfix.stop()
+    dropped = postfix.command("sendmail", "-f", "me@client.test", "late@one.test",
+                              input="Subject: in maildrop\n\nhello\n")
+    assert dropped.returncode == 0, dropped.stderr
+    sink.answer = None
+
+    system = pp_harness.Pennypost(scratch, queue_directory=postfix.queue).relay_to(sink).start()
+    system.must("postqueue", "-f")
+    mails = sink.wait(11)
+    for queue_id in ids:
+        system.wait_removed(queue_id)
+    system.wait_status("late@one.test", "sent")
+    by_subject = {m.header("Subject"): m for m in mails}
+    for number in range(10):
+        mail = by_subject[f"mail {number}"]
+        assert sorted(mail.recipients) == [f"a{number}@one.test", f"b{number}@two.test"]
+        assert mail.sender == f"s{number}@client.test"
+        assert mail.body() == b"x" * 60 * number + b"\r\n"
+    assert [os.path.basename(f) for f in system.queue_files()] == [held]
+    system.must("postsuper", "-H", held)
+    system.must("postqueue", "-f")
+    system.wait_removed(held)
+    assert len(sink.mails) == 12
+
+
+def test_postfix_takes_ours_over(scratch, root):
+    system = pp_harness.Pennypost(scratch)
+    sink, ids, held = deferring(scratch, system, 10)
+    system.stop()
+    sink.answer = None
+    postfix = pp_harness.Postfix(scratch, queue_directory=system.queue).relay_to(sink).start()
+    postfix.must("postqueue", "-f")
+    mails = sink.wait(10)
+    assert {m.header("Subject") for m in mails} == {f"mail {i}" for i in range(10)}
+    postfix.log.wait_for(r": removed", count=10)
+    assert len(postfix.queue_files("hold")) == 1
+    assert len(ids) == 10 and held
+
+
+def test_postfix_and_pennypost_exclude_each_other(scratch, root):
+    postfix = pp_harness.Postfix(scratch).start()
+    system = pp_harness.Pennypost(scratch, queue_directory=postfix.queue)
+    code, said = system.fails()
+    assert code != 0
+    with open(os.path.join(postfix.queue, "pid/master.pid"), encoding="ascii") as file:
+        assert file.read().strip() in said
+
+
+@pytest.mark.parametrize("long_ids", ["no", "yes"])
+def test_ids_of_both_shapes(scratch, root, long_ids):
+    system = pp_harness.Pennypost(scratch, enable_long_queue_ids=long_ids)
+    _, ids, _ = deferring(scratch, system, 1)
+    shape = r"[0-9B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z]{10,}" if long_ids == "yes" else r"[0-9A-F]{10,}"
+    assert re.fullmatch(shape, ids[0])
+    listing = system.must("postqueue", "-p")
+    first = "----Queue ID-----" if long_ids == "yes" else "-Queue ID-"
+    assert listing.startswith(first)
+    system.stop()
+    config = pp_harness.postfix_tools_config(scratch, system.queue,
+                                             enable_long_queue_ids=long_ids)
+    assert paragraphs(pp_harness.postfix_tool(config, "postqueue", "-p").stdout) == \
+        paragraphs(listing)

@@ -1,0 +1,201 @@
+"""spool_trouble.py - full and read-only file systems, foreign and damaged spools: nothing is lost."""
+
+import os
+import re
+import subprocess
+
+import pp_harness
+import pp_peers
+import pytest
+from pp_scratch import must, run
+
+
+@pytest.fixture
+def small(scratch, root):
+    """A file system of 3 MB at a folder of its own."""
+    folder = scratch.dir("small")
+    done = run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=755", "pennypost-test", folder])
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount: {done.stderr.strip()}")
+    scratch.on_exit(lambda: must(["umount", "-l", folder]))
+    return folder
+
+
+def fill(folder, leave=0):
+    """Takes what is free but for some bytes."""
+    path = os.path.join(folder, "ballast")
+    with open(path, "wb") as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+                file.flush()
+        except OSError:
+            pass
+    if leave:
+        os.truncate(path, max(0, os.stat(path).st_blocks * 512 - leave))
+    return path
+
+
+def test_full_disk(scratch, sink, small):
+    """452 4.3.1 while it is full; what was taken before stays, and is delivered."""
+    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool")
+    gate = {"CONNECT": "421 4.3.2 wait"}
+    sink.answer = lambda verb, _: gate.get(verb)
+    system.relay_to(sink).start()
+    kept = [system.send(f"user{i}@dest.test") for i in range(5)]
+    for queue_id in kept:
+        system.log.wait_for(rf"{queue_id}: to=.*status=deferred")
+    ballast = fill(small)
+    client = system.client()
+    client.ehlo()
+    replies = [client.mail("a@client.test")]
+    if replies[-1][0] == 250:
+        replies.append(client.rcpt("b@dest.test"))
+    if replies[-1][0] == 250:
+        replies.append(client.data("x" * 1000 + "\r\n"))
+    code, text = replies[-1]
+    assert code == 452 and text.startswith(b"4.3.1"), replies
+    assert not sink.mails
+    os.remove(ballast)
+    gate.clear()
+    late = system.send("late@dest.test")
+    system.must("postqueue", "-f")
+    for queue_id in kept + [late]:
+        system.wait_removed(queue_id)
+    assert len(sink.mails) == 6
+    assert system.queue_files() == []
+
+
+def test_disk_fills_during_a_mail(scratch, sink, small):
+    """The size was not announced; the space ends in the middle of DATA."""
+    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool", message_size_limit="0",
+                                  queue_minfree="0").relay_to(sink).start()
+    client = system.client()
+    client.ehlo()
+    assert client.mail("a@client.test")[0] == 250
+    assert client.rcpt("b@dest.test")[0] == 250
+    code, text = client.data(("y" * 998 + "\r\n") * 5000)
+    assert code == 452 and text.startswith(b"4.3.1"), (code, text)
+    assert system.queue_files() == []
+    system.wait_removed(system.send("user@dest.test"))
+
+
+def test_queue_minfree(scratch, sink, small):
+    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool", message_size_limit="100000",
+                                  queue_minfree="50000000").relay_to(sink).start()
+    client = system.client()
+    client.ehlo()
+    code, text = client.mail("a@client.test")
+    assert code == 452 and text == b"4.3.1 Insufficient system storage"
+
+
+def test_sendmail_on_a_full_disk(scratch, sink, small):
+    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool").relay_to(sink).start()
+    fill(small)
+    done = system.command("sendmail", "-f", "me@client.test", "you@dest.test",
+                          input="Subject: x\n\n" + "hello\n" * 5000)
+    assert done.returncode == 75
+    assert "No space left on device" in done.stderr
+    assert system.queue_files("maildrop") == []
+
+
+def test_read_only_file_system(scratch, sink, small):
+    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool").relay_to(sink).start()
+    system.stop()
+    must(["mount", "-o", "remount,ro", small])
+    code, said = system.fails()
+    assert 0 < code < 99
+    assert "fatal" in said and "Read-only file system" in said and system.queue in said
+
+
+def test_becomes_read_only_while_it_runs(scratch, sink, small):
+    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool").relay_to(sink).start()
+    if run(["mount", "-o", "remount,ro", small]).returncode != 0:
+        pytest.skip("cannot remount while the lock file is open for writing")
+    client = system.client()
+    client.ehlo()
+    code, _ = client.mail("a@client.test")
+    if code == 250:
+        client.rcpt("b@dest.test")
+        code, _ = client.data("hello\r\n")
+    assert 400 <= code < 500
+    must(["mount", "-o", "remount,rw", small])
+    system.wait_removed(system.send("user@dest.test"))
+
+
+def test_spool_of_somebody_else(scratch, sink, root):
+    queue = scratch.dir("theirs")
+    for name in ("incoming", "active", "deferred", "maildrop"):
+        os.makedirs(f"{queue}/{name}")
+        must(["chown", "nobody", f"{queue}/{name}"])
+    must(["chown", "nobody", queue])
+    code, said = pp_harness.Pennypost(scratch, queue_directory=queue).relay_to(sink).fails()
+    assert 0 < code < 99
+    assert "fatal" in said and queue in said and re.search("owne|belong", said)
+
+
+def test_spool_directory_cannot_be_made(scratch, sink):
+    path = scratch.file("file", "no directory\n")
+    code, said = pp_harness.Pennypost(scratch, queue_directory=f"{path}/spool").fails()
+    assert 0 < code < 99
+    assert "fatal" in said and path in said
+
+
+def test_damaged_queue_file_goes_to_corrupt(scratch, root):
+    gate = {"RCPT": "450 4.2.0 later"}
+    sink = pp_peers.Sink(scratch, answer=lambda verb, _: gate.get(verb))
+    system = pp_harness.Pennypost(scratch).relay_to(sink).start()
+    bad = system.send("bad@dest.test")
+    system.wait_status("bad@dest.test", "deferred")
+    good = system.send("good@dest.test")
+    system.wait_status("good@dest.test", "deferred")
+    system.stop()
+    (path,) = [f for f in system.queue_files("deferred") if f.endswith(bad)]
+    with open(os.path.join(system.queue, path), "r+b") as file:
+        file.seek(120)
+        file.write(os.urandom(64))
+    gate.clear()
+    system.start()
+    system.must("postqueue", "-f")
+    system.wait_removed(good)
+    system.log.wait_for(rf"{bad}: .*corrupt|corrupt.*{bad}")
+    assert [os.path.basename(f) for f in system.queue_files()] == [bad]
+    assert system.queue_files("corrupt")
+
+
+def test_garbage_in_the_queue_directories(scratch, sink, root):
+    """Directories, sockets, odd names, empty and unfinished files: none stops the others."""
+    system = pp_harness.Pennypost(scratch).relay_to(sink).start()
+    system.stop()
+    def put(name, data=b"", mode=0o700):
+        path = os.path.join(system.queue, name)
+        with open(path, "wb") as file:
+            file.write(data)
+        os.chmod(path, mode)
+        must(["chown", "postfix", path])
+    put("incoming/not-an-id")
+    put("incoming/ABCDEF0123")
+    put("incoming/0123456789", b"half", 0o600)
+    put("deferred/0FFFFFFFFF", b"\xff" * 300)
+    put("maildrop/BADBADBAD0", b"M\x05hello" * 10, 0o744)
+    os.makedirs(f"{system.queue}/incoming/ZZZZZZZZZZ")
+    os.symlink("/etc/passwd", f"{system.queue}/incoming/5ACE5ACE5A")
+    os.mkfifo(f"{system.queue}/incoming/F1F0F1F0F1")
+    system.start()
+    system.must("postqueue", "-f")
+    system.wait_removed(system.send("user@dest.test"))
+    assert len(sink.mails) == 1
+    assert not os.path.islink(f"{system.queue}/incoming/5ACE5ACE5A") or sink.mails
+    listing = system.command("mailq")
+    assert listing.returncode == 0
+
+
+def test_commands_without_a_spool(scratch):
+    system = pp_harness.Pennypost(scratch, queue_directory=f"{scratch.path}/nowhere")
+    for command, options in (("mailq", ()), ("postqueue", ("-j",)), ("postcat", ("-q", "0123456789"))):
+        done = system.command(command, *options)
+        assert done.returncode not in (0, 99), command
+        assert f"{scratch.path}/nowhere" in done.stderr, done.stderr
+    done = subprocess.run(system.argv("sendmail", "a@b.test"), input=b"\nx\n", capture_output=True,
+                          check=False)
+    assert done.returncode == 75
