@@ -1,16 +1,17 @@
 /*
  * listener.h - listening sockets: bound once by main (as root), accepted on every io loop.
- * THREAD listener_bind: main, at start and reload. The rest: the loop it runs on.
+ * THREAD listener_bind: main, at start and reload (a host name blocks). The rest: the loop.
  * OWNS   bound descriptors are the caller's; a listener has a dup of its own.
- * ERRORS -errno with the address in `err`.
+ * ERRORS -errno; `err` gets the address, the reason and what to do.
  */
 #pragma once
 #include "pp/base/buf.h"
 #include "pp/runtime/loop.h"
 
-/* "25", "smtp", "127.0.0.1:2525", "[::1]:25", "host:port". interfaces: inet_interfaces, used when
- * no host is given ("all", "loopback-only", addresses); protocols: "all", "ipv4", "ipv6". Port 0
- * lets the kernel choose. Appends the bound, listening descriptors; sets each `names[i]` in text. */
+/* service: "25", "smtp", "127.0.0.1:2525", "[::1]:25", "host:port". interfaces: inet_interfaces,
+ * used when no host is given ("all", "loopback-only", addresses); protocols: "all", "ipv4", "ipv6".
+ * Port 0 lets the kernel choose, one for each address. Fills fds[0..*ret_n), all or nothing: they
+ * listen, do not block and are closed on exec. */
 struct listener_fd {
 	int fd;
 	char name[80]; /* "127.0.0.1:2525" with the real port */
@@ -20,6 +21,8 @@ int listener_bind(const char *service, const char *interfaces, const char *proto
 
 struct listener;
 /* accepted(ctx, fd): the connected descriptor is the callee's. On EMFILE a reserve descriptor is
- * used to accept and close, so the loop does not spin. */
-struct listener *listener_start(struct loop *l, int fd, void (*accepted)(void *ctx, int fd), void *ctx);
+ * used to accept and close, so the loop does not spin. NULL when no descriptor is left. */
+struct listener *listener_start(struct loop *l, int fd, void (*accepted)(void *ctx, int fd),
+    void *ctx);
+/* Also inside accepted. NULL is taken. */
 void listener_stop(struct listener *li);
