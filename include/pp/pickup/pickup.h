@@ -10,8 +10,8 @@
 
 struct pickup;
 struct pickup *pickup_new(struct loop *l, struct lane *disk, const struct cleanup_setup *setup);
-/* Look now; any number of calls during a scan are one more scan. Also runs every 60 s by itself
- * and, by inotify, when a file appears. */
+/* Look now; any number of calls during a scan are one more scan. Also looks at once after
+ * pickup_new and every 60 s by itself; sendmail asks for more through the control socket. */
 void pickup_wake(struct pickup *p);
 void pickup_reload(struct pickup *p, const struct cleanup_setup *setup);
 /* stopped(ctx) when no submission is being taken in. */

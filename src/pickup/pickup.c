@@ -1,0 +1,313 @@
+/*
+ * pickup.c - looks into maildrop and takes in what lies there, a few at a time.
+ *
+ * A scan lists a bounded number of names, then those are worked off, then it scans again while
+ * there was more. Names that cannot be taken now are remembered until the next round, so that files
+ * somebody made unreadable do not hide the mail behind them; a mail that is in the queue but whose
+ * file would not go away is remembered until it does, or it would be delivered again every minute.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include "internal.h"
+#include "pp/runtime/log.h"
+
+enum {
+	INTERVAL_MS = 60 * 1000,
+	SCAN_MAX = 1000, /* names of one scan */
+	AT_ONCE = 8,     /* submissions under way */
+	REMEMBER_MAX = 100 * 1000,
+};
+
+/* A name that a scan must not give again. */
+struct memory {
+	UT_hash_handle hh;
+	bool is_taken; /* its mail is in the queue: only the file is left */
+	char id[SPOOL_ID_MAX];
+};
+
+struct name {
+	struct name *next;
+	char id[SPOOL_ID_MAX];
+};
+
+struct pickup {
+	struct loop *loop;
+	struct lane *disk;
+	struct cleanup_setup setup;
+	struct timer timer;
+	struct lane_job scan;
+	struct post stop_post;
+	bool scanning, again, stopping, troubled;
+	unsigned busy;
+	struct memory *memory; /* the lane's while scanning */
+	struct name *names;
+	size_t name_count;
+	bool more;
+	int scan_rc;
+	void (*stopped)(void *ctx);
+	void *stopped_ctx;
+};
+
+static void work_off(struct pickup *p);
+
+static struct memory *
+recall(struct pickup *p, const char *id)
+{
+	struct memory *m;
+
+	HASH_FIND_STR(p->memory, id, m);
+	return m;
+}
+
+static void
+remember(struct pickup *p, const char *id, bool is_taken)
+{
+	struct memory *m = recall(p, id);
+
+	if (m == NULL) {
+		if (HASH_COUNT(p->memory) >= REMEMBER_MAX && !is_taken)
+			return;
+		m = MEM_NEW(struct memory);
+		snprintf(m->id, sizeof(m->id), "%s", id);
+		HASH_ADD_STR(p->memory, id, m);
+	}
+	m->is_taken |= is_taken;
+}
+
+/* A new round: what was kept is tried again. */
+static void
+forget(struct pickup *p, bool also_taken)
+{
+	struct memory *m, *next;
+
+	HASH_ITER (hh, p->memory, m, next) {
+		if (m->is_taken && !also_taken)
+			continue;
+		HASH_DEL(p->memory, m);
+		mem_free(m);
+	}
+}
+
+static int
+scan_entry(void *ctx, const struct spool_entry *e)
+{
+	struct pickup *p = ctx;
+	struct name *n;
+
+	if ((S_ISREG(e->st.st_mode) && !spool_ready(&e->st)) || strlen(e->id) >= SPOOL_ID_MAX ||
+	    recall(p, e->id))
+		return 0;
+	if (p->name_count >= SCAN_MAX) {
+		p->more = true;
+		return 1;
+	}
+	n = MEM_NEW(struct name);
+	memcpy(n->id, e->id, strlen(e->id) + 1);
+	n->next = p->names;
+	p->names = n;
+	p->name_count++;
+	return 0;
+}
+
+static void
+work_scan(struct lane_job *job)
+{
+	struct pickup *p = PP_CONTAINER(job, struct pickup, scan);
+
+	p->scan_rc = spool_scan_blk(p->setup.spool, QUEUE_MAILDROP, scan_entry, p);
+}
+
+static void
+scanned(struct lane_job *job)
+{
+	struct pickup *p = PP_CONTAINER(job, struct pickup, scan);
+
+	p->scanning = false;
+	if (p->scan_rc < 0)
+		log_warn("pickup", "scan maildrop: %s", strerror(-p->scan_rc));
+	work_off(p);
+}
+
+static void
+scan_start(struct pickup *p)
+{
+	p->scanning = true;
+	p->again = p->more = false;
+	lane_run(p->disk, lane_key("maildrop"), &p->scan, work_scan, scanned);
+}
+
+static void
+drop_names(struct pickup *p)
+{
+	while (p->names) {
+		struct name *n = p->names;
+
+		p->names = n->next;
+		mem_free(n);
+	}
+	p->name_count = 0;
+}
+
+static void
+submission_done(void *ctx, const char *id, enum pickup_result r)
+{
+	struct pickup *p = ctx;
+	struct memory *m;
+
+	p->busy--;
+	if (r == PICKUP_LEFT || r == PICKUP_KEPT)
+		remember(p, id, r == PICKUP_LEFT);
+	if (r == PICKUP_TROUBLE)
+		p->troubled = true;
+	m = r == PICKUP_TAKEN ? recall(p, id) : NULL;
+	if (m) {
+		HASH_DEL(p->memory, m);
+		mem_free(m);
+	}
+	work_off(p);
+}
+
+static void
+tell_stopped(struct post *post)
+{
+	struct pickup *p = PP_CONTAINER(post, struct pickup, stop_post);
+
+	p->stopped(p->stopped_ctx);
+}
+
+static void
+check_stopped(struct pickup *p)
+{
+	if (!p->scanning && p->busy == 0)
+		post_to(p->loop, &p->stop_post, tell_stopped);
+}
+
+/* Starts what may be started; at the end of the list looks whether there is more. */
+static void
+work_off(struct pickup *p)
+{
+	if (p->stopping || p->troubled)
+		drop_names(p);
+	while (p->names && p->busy < AT_ONCE) {
+		struct name *n = p->names;
+
+		p->names = n->next;
+		p->busy++;
+		submission_start(&p->setup, p->disk, n->id, submission_done, p);
+		mem_free(n);
+	}
+	if (p->names || p->busy > 0 || p->scanning)
+		return;
+	p->name_count = 0;
+	if (p->stopping)
+		check_stopped(p);
+	else if (!p->troubled && (p->more || p->again))
+		scan_start(p);
+}
+
+/* Files whose mail was taken: away with them, now that it may work. */
+static void
+remove_left(struct pickup *p)
+{
+	struct memory *m, *next;
+
+	HASH_ITER (hh, p->memory, m, next) {
+		if (p->busy >= AT_ONCE)
+			return;
+		p->busy++;
+		submission_remove(&p->setup, p->disk, m->id, submission_done, p);
+	}
+}
+
+void
+pickup_wake(struct pickup *p)
+{
+	PP_ON(p->loop);
+	if (p->stopping)
+		return;
+	if (p->scanning || p->busy > 0) {
+		p->again = true;
+		return;
+	}
+	p->troubled = false;
+	forget(p, false);
+	scan_start(p);
+}
+
+static void
+tick(struct timer *t)
+{
+	struct pickup *p = PP_CONTAINER(t, struct pickup, timer);
+
+	timer_start(p->loop, t, INTERVAL_MS, tick);
+	if (!p->scanning && p->busy == 0) {
+		p->troubled = false;
+		forget(p, false);
+		remove_left(p);
+	}
+	pickup_wake(p);
+}
+
+static void
+take_setup(struct pickup *p, const struct cleanup_setup *setup)
+{
+	snap_ref(&setup->config->snap);
+	route_ref(setup->route);
+	p->setup = *setup;
+}
+
+static void
+give_setup(const struct cleanup_setup *setup)
+{
+	route_unref(setup->route);
+	snap_unref(&setup->config->snap);
+}
+
+struct pickup *
+pickup_new(struct loop *l, struct lane *disk, const struct cleanup_setup *setup)
+{
+	struct pickup *p = MEM_NEW(struct pickup);
+
+	p->loop = l;
+	p->disk = disk;
+	take_setup(p, setup);
+	/* The first look is soon: mail may lie there since the last run. */
+	timer_start(l, &p->timer, 0, tick);
+	return p;
+}
+
+void
+pickup_reload(struct pickup *p, const struct cleanup_setup *setup)
+{
+	struct cleanup_setup old = p->setup;
+
+	PP_ON(p->loop);
+	PP_ASSERT(setup->spool == old.spool);
+	take_setup(p, setup);
+	give_setup(&old);
+}
+
+void
+pickup_stop(struct pickup *p, void (*stopped)(void *ctx), void *ctx)
+{
+	PP_ON(p->loop);
+	PP_ASSERT(!p->stopping);
+	p->stopping = true;
+	p->stopped = stopped;
+	p->stopped_ctx = ctx;
+	timer_stop(&p->timer);
+	check_stopped(p);
+}
+
+void
+pickup_free(struct pickup *p)
+{
+	if (p == NULL)
+		return;
+	PP_ASSERT(!p->scanning && p->busy == 0);
+	timer_stop(&p->timer);
+	drop_names(p);
+	forget(p, true);
+	give_setup(&p->setup);
+	mem_free(p);
+}

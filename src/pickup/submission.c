@@ -1,0 +1,303 @@
+/*
+ * submission.c - one file of maildrop on its way through cleanup.
+ *
+ * Reading runs on the disk lane in batches, cleanup on the loop; at any moment one of the two works
+ * on the submission, so nothing is shared. The mail is committed to the queue first and its file
+ * removed after that: a crash between the two delivers the mail twice, the other order could lose
+ * it. What cleanup refuses for good goes to corrupt/, since only malformed files may be thrown
+ * away.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+#include "internal.h"
+#include "pp/runtime/log.h"
+
+struct submission {
+	struct lane_job job;
+	struct loop *loop;
+	struct lane *disk;
+	struct cleanup_setup setup;
+	char id[SPOOL_ID_MAX];
+	struct pickup_file file;
+	struct cleanup *cleanup;
+	size_t used;     /* of file.records */
+	unsigned notify; /* of the next extracted recipient */
+	bool extracted;
+	int rc; /* of the job */
+	enum pickup_result result;
+	void (*done)(void *ctx, const char *id, enum pickup_result r);
+	void *done_ctx;
+};
+
+static void read_more(struct submission *s);
+
+static void
+finish(struct submission *s, enum pickup_result result)
+{
+	void (*done)(void *, const char *, enum pickup_result) = s->done;
+	void *ctx = s->done_ctx;
+	char id[SPOOL_ID_MAX];
+
+	memcpy(id, s->id, sizeof(id));
+	pickup_file_close(&s->file);
+	route_unref(s->setup.route);
+	snap_unref(&s->setup.config->snap);
+	mem_free(s);
+	done(ctx, id, result);
+}
+
+static void
+work_remove(struct lane_job *job)
+{
+	struct submission *s = PP_CONTAINER(job, struct submission, job);
+	char path[SPOOL_PATH_MAX];
+
+	spool_path(s->setup.spool, QUEUE_MAILDROP, s->id, path);
+	/* The logs of a requeued mail are of its old life. Of others the id may be anybody's. */
+	s->rc = s->file.requeued ? spool_remove_blk(s->setup.spool, QUEUE_MAILDROP, s->id)
+				 : fsio_unlink(spool_dirfd(s->setup.spool), path);
+}
+
+static void
+removed(struct lane_job *job)
+{
+	struct submission *s = PP_CONTAINER(job, struct submission, job);
+	enum pickup_result result = s->result;
+
+	if (s->rc < 0 && s->rc != -ENOENT) {
+		log_warn("pickup", "remove maildrop/%s: %s", s->id, strerror(-s->rc));
+		result = result == PICKUP_TAKEN ? PICKUP_LEFT : PICKUP_KEPT;
+	}
+	finish(s, result);
+}
+
+/* The file goes, then the result is told. */
+static void
+remove_file(struct submission *s, enum pickup_result result)
+{
+	s->result = result;
+	lane_run(s->disk, lane_key(s->id), &s->job, work_remove, removed);
+}
+
+static void
+work_set_aside(struct lane_job *job)
+{
+	struct submission *s = PP_CONTAINER(job, struct submission, job);
+
+	s->rc = spool_move_blk(s->setup.spool, s->id, QUEUE_MAILDROP, QUEUE_CORRUPT, -1);
+}
+
+static void
+set_aside(struct submission *s, const char *why)
+{
+	log_warn("pickup", "maildrop/%s from uid %ld: %s: saving the file in corrupt", s->id,
+	    (long)s->file.uid, why);
+	s->result = PICKUP_DISCARDED;
+	lane_run(s->disk, lane_key(s->id), &s->job, work_set_aside, removed);
+}
+
+/* rc of opening or reading the file; cleanup is out of it already. */
+static void
+file_trouble(struct submission *s)
+{
+	if (s->rc == -ESTALE) {
+		finish(s, PICKUP_DISCARDED); /* gone, or no longer offered */
+	} else if (s->rc == -EBADMSG && s->file.requeued) {
+		set_aside(s, s->file.why);
+	} else if (s->rc == -EBADMSG) {
+		log_warn("pickup", "maildrop/%s from uid %ld: malformed: %s: removed", s->id,
+		    (long)s->file.uid, s->file.why);
+		remove_file(s, PICKUP_DISCARDED);
+	} else {
+		log_warn("pickup", "read maildrop/%s: %s", s->id, strerror(-s->rc));
+		finish(s, PICKUP_KEPT);
+	}
+}
+
+static void
+cleaned_up(void *ctx, const struct status *st, const char *id)
+{
+	struct submission *s = ctx;
+	char why[256];
+
+	s->cleanup = NULL;
+	if (st->cls == STATUS_OK) {
+		remove_file(s, PICKUP_TAKEN);
+	} else if (st->cls == STATUS_TEMP) {
+		log_warn("pickup", "maildrop/%s: %s: will try again", s->id, st->text);
+		finish(s, PICKUP_TROUBLE);
+	} else {
+		snprintf(why, sizeof(why), "%s %s", status_dsn(st).text, st->text);
+		set_aside(s, why);
+	}
+}
+
+/* Lines of a requeued file may be longer than ours are made. */
+static void
+feed_line(struct submission *s, struct str text, bool last)
+{
+	size_t limit = s->file.line_limit;
+
+	for (; text.n > limit; text = str_from(text, limit))
+		cleanup_line(s->cleanup, str_head(text, limit), false);
+	cleanup_line(s->cleanup, text, last);
+}
+
+static void
+feed_extracted(struct submission *s, const struct record *rec)
+{
+	struct recipient r = {.offset = -1};
+	struct arena a = {0};
+	int64_t v;
+
+	if (rec->type == REC_ATTR && str_starts(rec->payload, STR("notify_flags="))) {
+		if (record_number(str_from(rec->payload, 13), &v) == 0 && v > 0 && v < 16)
+			s->notify = (unsigned)v;
+	} else if (rec->type == REC_RCPT) {
+		r.address = arena_str(&a, rec->payload);
+		r.notify = s->notify;
+		s->notify = 0;
+		cleanup_rcpt(s->cleanup, &r);
+		arena_fini(&a);
+	}
+}
+
+static void
+feed(struct submission *s, const struct record *rec)
+{
+	if (rec->type == REC_EXTRACTED)
+		s->extracted = true;
+	else if (s->extracted)
+		feed_extracted(s, rec);
+	else
+		feed_line(s, rec->payload, rec->type == REC_LINE);
+}
+
+static void
+drained(void *ctx)
+{
+	read_more(ctx);
+}
+
+static void
+have_records(struct lane_job *job)
+{
+	struct submission *s = PP_CONTAINER(job, struct submission, job);
+	struct str in = buf_str(&s->file.records);
+	struct record rec;
+	size_t used;
+
+	if (s->rc < 0) {
+		cleanup_abort(s->cleanup);
+		s->cleanup = NULL;
+		file_trouble(s);
+		return;
+	}
+	while (record_get(in, &rec, &used) == 0) {
+		feed(s, &rec);
+		in = str_from(in, used);
+	}
+	if (s->file.ended || cleanup_trouble(s->cleanup))
+		cleanup_end(s->cleanup, cleaned_up, s);
+	else if (cleanup_full(s->cleanup))
+		cleanup_on_drain(s->cleanup, drained, s);
+	else
+		read_more(s);
+}
+
+static void
+work_read(struct lane_job *job)
+{
+	struct submission *s = PP_CONTAINER(job, struct submission, job);
+
+	s->rc = pickup_file_read_blk(&s->file);
+}
+
+static void
+read_more(struct submission *s)
+{
+	lane_run(s->disk, lane_key(s->id), &s->job, work_read, have_records);
+}
+
+static void
+start_cleanup(struct submission *s)
+{
+	const struct params *p = s->setup.config->params;
+	const struct envelope *e = &s->file.envelope;
+	struct arena a = {0};
+	const char *id;
+
+	s->cleanup = cleanup_new(&s->setup);
+	id = cleanup_id(s->cleanup);
+	log_info("pickup", "%s: uid=%ld from=<%s>%s%s", id, (long)s->file.uid, e->sender,
+	    s->file.requeued ? " orig_id=" : "", s->file.requeued ? s->id : "");
+	cleanup_sender(s->cleanup, e);
+	for (size_t i = 0; i < e->rcpt_count; i++)
+		if (!e->rcpt[i].done)
+			cleanup_rcpt(s->cleanup, &e->rcpt[i]);
+	cleanup_content(s->cleanup,
+	    arena_printf(&a, "Received: by %s (%s, from userid %ld)\n\tid %s; %s", p->myhostname,
+		p->mail_name, (long)s->file.uid, id, cleanup_date(loop_wall_us() / 1000000).text));
+	arena_fini(&a);
+}
+
+static void
+opened(struct lane_job *job)
+{
+	struct submission *s = PP_CONTAINER(job, struct submission, job);
+
+	if (s->rc < 0) {
+		file_trouble(s);
+		return;
+	}
+	start_cleanup(s);
+	read_more(s);
+}
+
+static void
+work_open(struct lane_job *job)
+{
+	struct submission *s = PP_CONTAINER(job, struct submission, job);
+
+	s->rc = pickup_file_open_blk(&s->file);
+}
+
+static struct submission *
+submission_new(const struct cleanup_setup *setup, struct lane *disk, const char *id,
+    void (*done)(void *ctx, const char *id, enum pickup_result r), void *ctx)
+{
+	struct submission *s = MEM_NEW(struct submission);
+
+	s->loop = loop_current();
+	s->disk = disk;
+	s->setup = *setup;
+	snap_ref(&setup->config->snap);
+	route_ref(setup->route);
+	snprintf(s->id, sizeof(s->id), "%s", id);
+	s->done = done;
+	s->done_ctx = ctx;
+	s->file.spool = setup->spool;
+	s->file.id = s->id;
+	s->file.line_limit = (size_t)setup->config->params->line_length_limit;
+	s->file.daemon_uid = geteuid();
+	/* A batch ends behind the record that fills it. */
+	buf_init(&s->file.records, PICKUP_BATCH + PICKUP_RECORD_MAX);
+	return s;
+}
+
+void
+submission_start(const struct cleanup_setup *setup, struct lane *disk, const char *id,
+    void (*done)(void *ctx, const char *id, enum pickup_result r), void *ctx)
+{
+	struct submission *s = submission_new(setup, disk, id, done, ctx);
+
+	lane_run(disk, lane_key(s->id), &s->job, work_open, opened);
+}
+
+void
+submission_remove(const struct cleanup_setup *setup, struct lane *disk, const char *id,
+    void (*done)(void *ctx, const char *id, enum pickup_result r), void *ctx)
+{
+	remove_file(submission_new(setup, disk, id, done, ctx), PICKUP_TAKEN);
+}
