@@ -132,14 +132,7 @@ spool_sync_parent(const struct spool *s, enum queue q, const char *path)
 	return rc;
 }
 
-/* One of the spool's directories, as queue-file.md 9 wants it. */
-struct directory {
-	const char *name;
-	mode_t mode, mode_no_group;
-	bool to_group, to_root;
-};
-
-static const struct directory directories[] = {
+const struct directory spool_directories[] = {
     {"maildrop", 01730, 01733, .to_group = true},
     {"incoming", 0700, 0700},
     {"active", 0700, 0700},
@@ -155,6 +148,7 @@ static const struct directory directories[] = {
     {"public", 02710, 0711, .to_group = true},
     {"pid", 0755, 0755, .to_root = true},
 };
+const size_t spool_directory_count = PP_COUNT(spool_directories);
 
 /* 1 = made, 0 = was there, else -errno. */
 static int
@@ -195,8 +189,8 @@ check_owner(const struct spool *s, uid_t uid, struct buf *err)
 		    s->directory, (long)st.st_uid, (long)own);
 		return -EPERM;
 	}
-	for (unsigned i = 0; rc == 0 && i < PP_COUNT(directories); i++) {
-		const struct directory *d = &directories[i];
+	for (unsigned i = 0; rc == 0 && i < PP_COUNT(spool_directories); i++) {
+		const struct directory *d = &spool_directories[i];
 
 		rc = fsio_stat(s->dirfd, d->name, &st);
 		if (rc < 0 || d->to_root || st.st_uid == own)
@@ -215,11 +209,11 @@ create_all(struct spool *s, uid_t uid, gid_t gid, struct buf *err)
 {
 	bool made = false;
 
-	for (unsigned i = 0; i < PP_COUNT(directories); i++) {
-		int rc = make_directory(s->dirfd, &directories[i], uid, gid);
+	for (unsigned i = 0; i < PP_COUNT(spool_directories); i++) {
+		int rc = make_directory(s->dirfd, &spool_directories[i], uid, gid);
 
 		if (rc < 0) {
-			buf_printf(err, "create %s/%s: %s", s->directory, directories[i].name,
+			buf_printf(err, "create %s/%s: %s", s->directory, spool_directories[i].name,
 			    strerror(-rc));
 			return rc;
 		}

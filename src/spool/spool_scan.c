@@ -10,13 +10,6 @@
 #include <unistd.h>
 #include "internal.h"
 
-struct scan {
-	const struct spool *spool;
-	enum queue queue;
-	int (*each)(void *ctx, const struct spool_entry *e);
-	void *ctx;
-};
-
 static int scan_directory(const struct scan *sc, const char *path, int level);
 
 static int
@@ -24,15 +17,18 @@ scan_file(const struct scan *sc, int dirfd, const char *dir, const char *name)
 {
 	char path[SPOOL_PATH_MAX], want[SPOOL_PATH_MAX];
 	struct spool_entry e = {.id = name, .queue = sc->queue, .path = path};
+	bool valid = spool_id_valid(str_of(name));
 
-	if (!spool_id_valid(str_of(name)) || fsio_stat(dirfd, name, &e.st) < 0)
-		return 0; /* vanished meanwhile, or none of ours */
-	if (S_ISDIR(e.st.st_mode))
+	if ((!valid && !sc->any) || fsio_stat(dirfd, name, &e.st) < 0)
+		return 0; /* none of ours, or vanished meanwhile */
+	if (S_ISDIR(e.st.st_mode) && !sc->any)
 		return 0;
 	if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, name) >= sizeof(path))
 		return 0;
-	spool_path(sc->spool, sc->queue, name, want);
-	e.misplaced = strcmp(path, want) != 0;
+	if (valid) {
+		spool_path(sc->spool, sc->queue, name, want);
+		e.misplaced = strcmp(path, want) != 0;
+	}
 	return sc->each(sc->ctx, &e);
 }
 
@@ -45,14 +41,12 @@ scan_entry(const struct scan *sc, int dirfd, const char *dir, const struct diren
 
 	if (d->d_name[0] == '.')
 		return 0;
-	if (!letter)
+	if (!letter || level >= SPOOL_DEPTH_MAX)
 		return scan_file(sc, dirfd, dir, d->d_name);
 	if (fsio_stat(dirfd, d->d_name, &st) < 0)
 		return 0;
 	if (!S_ISDIR(st.st_mode))
 		return scan_file(sc, dirfd, dir, d->d_name);
-	if (level >= SPOOL_DEPTH_MAX)
-		return 0;
 	if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, d->d_name) >= sizeof(path))
 		return 0;
 	return scan_directory(sc, path, level + 1);
@@ -87,10 +81,16 @@ scan_directory(const struct scan *sc, const char *path, int level)
 }
 
 int
+spool_scan(const struct scan *sc)
+{
+	return scan_directory(sc, spool_queue_name(sc->queue), 0);
+}
+
+int
 spool_scan_blk(const struct spool *s, enum queue q,
     int (*each)(void *ctx, const struct spool_entry *e), void *ctx)
 {
 	const struct scan sc = {.spool = s, .queue = q, .each = each, .ctx = ctx};
 
-	return scan_directory(&sc, spool_queue_name(q), 0);
+	return spool_scan(&sc);
 }

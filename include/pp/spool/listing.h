@@ -1,0 +1,51 @@
+/*
+ * listing.h - what postqueue shows: one entry per message, and Postfix's showq protocol.
+ * THREAD listing_*_blk: lanes and commands. Encoding and decoding are pure.
+ * OWNS   the strings of an entry live until the callback returns (or in the arena given).
+ * ERRORS 0 or -errno; a callback's non-zero answer ends the walk and is returned.
+ *
+ * The protocol: a block that names it, a block per message, an empty block. A block is a run of
+ * "name NUL value NUL" and a last NUL. The server speaks first and the client says nothing.
+ */
+#pragma once
+#include "pp/base/mem.h"
+#include "pp/spool/spool.h"
+
+struct listing_recipient {
+	const char *address; /* as shown: quoted, controls as `?` */
+	const char *reason;  /* why it waits; "" = nothing is known */
+};
+
+struct listing {
+	enum queue queue;
+	const char *id;
+	int64_t arrival; /* seconds */
+	int64_t size;
+	bool forced_expire;
+	const char *sender; /* as shown; MAILER-DAEMON for the null sender */
+	const struct listing_recipient *rcpt;
+	size_t rcpt_count;
+};
+
+typedef int listing_each(void *ctx, const struct listing *l);
+
+/* The queues that are shown, in the order of showq; QUEUE_COUNT ends. */
+extern const enum queue listing_queues[];
+
+/* One file that a scan met. 1 = nothing to show (not ready, no sender), -ENOENT = gone. */
+int listing_load_blk(
+    const struct spool *s, const struct spool_entry *e, struct arena *a, struct listing *ret);
+/* All queues. Memory is that of one message. */
+int listing_walk_blk(const struct spool *s, listing_each *each, void *ctx);
+
+int listing_encode_begin(struct buf *to);
+int listing_encode(struct buf *to, const struct listing *l);
+int listing_encode_end(struct buf *to);
+
+/* Takes bytes as they come. -EBADMSG: not this protocol. */
+struct listing_decoder;
+struct listing_decoder *listing_decoder_new(listing_each *each, void *ctx);
+int listing_decode(struct listing_decoder *d, struct str bytes);
+/* The empty block has come. */
+bool listing_decoder_complete(const struct listing_decoder *d);
+void listing_decoder_free(struct listing_decoder *d);
