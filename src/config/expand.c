@@ -26,8 +26,7 @@ struct state {
 	void *arg;
 };
 
-static int run(struct state *s, struct str text, const struct frame *up, int depth,
-    struct buf *to);
+static int run(struct state *s, struct str text, const struct frame *up, int depth, struct buf *to);
 
 static int PP_PRINTF(3, 4) fail(struct state *s, int rc, const char *fmt, ...)
 {
@@ -101,7 +100,8 @@ expand_value(struct state *s, struct str name, const char *value, const struct f
 	if (value == NULL)
 		return 0;
 	if (s->env->is_final)
-		return buf_adds(to, value) < 0 ? fail(s, -ENOBUFS, "the expanded text is too long") : 0;
+		return buf_adds(to, value) < 0 ? fail(s, -ENOBUFS, "the expanded text is too long")
+					       : 0;
 	for (const struct frame *f = up; f; f = f->up)
 		if (str_eq(f->name, name))
 			return fail_loop(s, name, up);
@@ -180,30 +180,32 @@ static bool
 cut_relation(struct str *rest, enum relation *ret, bool *ret_level)
 {
 	static const struct {
-		struct str word;
+		const char *word;
 		enum relation r;
 		bool is_level;
 	} words[] = {
-	    {STR("<=level"), LE, true},
-	    {STR(">=level"), GE, true},
-	    {STR("==level"), EQ, true},
-	    {STR("!=level"), NE, true},
-	    {STR("<level"), LT, true},
-	    {STR(">level"), GT, true},
-	    {STR("=="), EQ, false},
-	    {STR("!="), NE, false},
-	    {STR("<="), LE, false},
-	    {STR(">="), GE, false},
-	    {STR("<"), LT, false},
-	    {STR(">"), GT, false},
+	    {"<=level", LE, true},
+	    {">=level", GE, true},
+	    {"==level", EQ, true},
+	    {"!=level", NE, true},
+	    {"<level", LT, true},
+	    {">level", GT, true},
+	    {"==", EQ, false},
+	    {"!=", NE, false},
+	    {"<=", LE, false},
+	    {">=", GE, false},
+	    {"<", LT, false},
+	    {">", GT, false},
 	};
 
 	for (size_t i = 0; i < PP_COUNT(words); i++) {
-		if (!str_starts(*rest, words[i].word))
+		struct str word = str_of(words[i].word);
+
+		if (!str_starts(*rest, word))
 			continue;
 		*ret = words[i].r;
 		*ret_level = words[i].is_level;
-		*rest = str_from(*rest, words[i].word.n);
+		*rest = str_from(*rest, word.n);
 		return true;
 	}
 	return false;
@@ -301,8 +303,8 @@ run_comparison(struct state *s, struct str rest, const struct frame *up, int dep
 		return fail(s, -EINVAL, "a { without its }");
 	rest = skip_space(rest);
 	if (!cut_relation(&rest, &relation, &is_level))
-		return fail(s, -EINVAL, "one of == != < <= > >= expected before \"%.*s\"",
-		    STR_FMT(rest));
+		return fail(
+		    s, -EINVAL, "one of == != < <= > >= expected before \"%.*s\"", STR_FMT(rest));
 	rest = skip_space(rest);
 	if (rest.n == 0 || rest.p[0] != '{' || !cut_brackets(&rest, &right))
 		return fail(s, -EINVAL, "\"{text}\" expected before \"%.*s\"", STR_FMT(rest));

@@ -18,7 +18,8 @@ enum {
 /* A set of settings: a hash for looking up, which uthash also keeps in order of arrival. */
 struct setting_entry {
 	struct setting setting;
-	const char *text; /* expanded, for names that are no parameters; NULL until then */
+	const char *content; /* of the file that the value names, which then counts instead */
+	const char *text;    /* expanded */
 	UT_hash_handle hh;
 };
 
@@ -30,7 +31,7 @@ struct service_entry {
 	struct service service; /* first */
 	struct service_option *options, **last_option;
 	struct settings overrides; /* of its -o, and service_name */
-	const char *const *columns;
+	const char **columns;
 	const char **texts; /* per parameter, expanded; shared with the configuration's or own */
 	struct service_entry *next;
 };
@@ -47,7 +48,7 @@ struct config_data {
 	struct config cfg; /* first: what the world sees */
 	struct arena arena;
 	struct settings settings;
-	struct service_entry *services, **last_service;
+	struct service_entry *services;
 	const char **defaults; /* per parameter, before expansion */
 	const char **texts;    /* per parameter, expanded */
 	struct transport_value *transports;
@@ -66,23 +67,18 @@ struct setting_entry *settings_put(struct settings *s, struct arena *a, const ch
     const char *value, const char *file, int line);
 void settings_fini(struct settings *s);
 
-/* Parsed texts. They only see bytes, so they can be tested and fuzzed without a file. */
+/* The parsers. They only see bytes, so they can be tested and fuzzed without a file. */
 int maincf_parse(struct str text, const char *file, struct settings *to, struct arena *a,
     struct config_report *report);
-int mastercf_parse(struct str text, const char *file, struct config_data *to,
-    struct config_report *report);
+int mastercf_parse(
+    struct str text, const char *file, struct config_data *to, struct config_report *report);
 /* The rows that stand for a missing master.cf. */
 const char *mastercf_builtin(bool is_root);
-/* Name, type, "unused" ... of commands: 1 available, 0 Postfix has it and we do not, -1 unknown. */
-int mastercf_command(const char *command);
 
 void environment_apply(char *const *environ, struct config_data *d, struct config_report *report);
 
 /* Defaults that depend on the machine. Needs the settings. */
-void defaults_compute(struct config_data *d, const struct config_source *src,
-    struct config_report *report);
-const char *defaults_networks(struct config_data *d, const char *style, const char *interfaces,
-    const char *protocols);
+void defaults_compute(struct config_data *d, const struct config_source *src);
 
 /* A place to look names up: a service's overrides (or NULL) before the configuration. */
 struct scope {
@@ -91,21 +87,22 @@ struct scope {
 };
 const char *scope_lookup(void *arg, struct str name);
 int scope_expand(const struct scope *sc, struct str text, struct buf *to, struct buf *err);
-/* Expands and reads every parameter as seen in a scope into a new struct params. `base` (NULL for
- * the configuration itself) gives what needs no second look. */
-void params_read(const struct scope *sc, struct params *to, const char **texts, const char *who,
-    struct config_report *report);
+/* Expands and reads every parameter as seen in a scope. Of a service (sc->overrides) only what
+ * differs from the configuration itself is reported. */
+void params_read(
+    const struct scope *sc, struct params *to, const char **texts, struct config_report *report);
+/* In the copy of an LMTP service, the lmtp_x become its smtp_x: one client, two sets of names. */
+void params_use_lmtp(struct params *p, const char **texts);
 
 /* One value by its row: writes the field at its offset. */
-int param_parse(const struct param *p, struct str text, struct arena *a, struct params *to,
-    struct buf *err);
+int param_parse(
+    const struct param *p, struct str text, struct arena *a, struct params *to, struct buf *err);
 unsigned param_count(void);
 unsigned param_index(const struct param *p);
 
 void transports_read(struct config_data *d, struct config_report *report);
-/* The row and the transport in a name such as slow_destination_rate_delay; false: no such form. */
-bool transport_param_split(const struct config_data *d, const char *name,
-    const struct transport_param **ret);
+/* The row of a name such as slow_destination_rate_delay, when slow is a transport; else NULL. */
+const struct transport_param *transport_param_split(const struct config_data *d, struct str name);
 
 /* Unknown names, levels, and what contradicts itself. */
 void check_names(struct config_data *d, struct config_report *report);

@@ -26,10 +26,10 @@ struct config {
 
 /* Where a configuration comes from. {.environ = environ, .is_root = geteuid() == 0} is a start. */
 struct config_source {
-	const char *dir;          /* holds main.cf and master.cf; NULL or "": no files are read */
-	bool is_dir_required;     /* dir/main.cf must exist: the user named the directory */
-	char *const *environ;     /* POSTFIX_<parameter>, <PARAMETER>, .._FILE; NULL: none is asked */
-	bool is_root;             /* decides port 25 or 2525 and the spool when there is no file */
+	const char *dir;      /* holds main.cf and master.cf; NULL or "": no files are read */
+	bool is_dir_required; /* dir/main.cf must exist: the user named the directory */
+	char *const *environ; /* POSTFIX_<parameter>, <PARAMETER>, .._FILE; NULL: none is asked */
+	bool is_root;         /* decides port 25 or 2525 and the spool when there is no file */
 	const char *const *extra; /* "name=value" of a command line, NULL at the end; may be NULL */
 	const char *hostname;     /* NULL: gethostname(2) */
 };
@@ -49,29 +49,29 @@ const char *config_origin(const struct config *cfg, const char *name);
  * "initial_destination_concurrency" ... The value of TRANSPORT_what, else of default_what (or of
  * `what` alone). Times are milliseconds. `what` must be one of tbl/transport_params.def. */
 int64_t config_transport_number(const struct config *cfg, const char *transport, const char *what);
-const char *config_transport_text(const struct config *cfg, const char *transport,
-    const char *what);
+const char *
+config_transport_text(const struct config *cfg, const char *transport, const char *what);
 
 /* A row of master.cf, or of the built-in rows when there is no master.cf. */
 struct service {
-	const char *name;     /* "smtp", "127.0.0.1:2525", "[::1]:587", "slow" */
-	const char *type;     /* "inet" "unix" "fifo" "pass" "unix-dgram" */
+	const char *name; /* "smtp", "127.0.0.1:2525", "[::1]:587", "slow" */
+	const char *type; /* "inet" "unix" "fifo" "pass" "unix-dgram" */
 	bool is_private, is_unprivileged, is_chroot;
-	int64_t wakeup;       /* milliseconds, 0 = never */
-	bool wakeup_if_used;  /* a `?` behind the wakeup time */
-	int64_t maxproc;      /* 0 = no limit */
-	const char *command;  /* "smtpd", "smtp", "pipe" ... */
-	const char *const *args; /* without the command and without -o; NULL at the end */
-	bool is_available;    /* this pennypost has the program */
+	int64_t wakeup;              /* milliseconds, 0 = never */
+	bool wakeup_if_used;         /* a `?` behind the wakeup time */
+	int64_t maxproc;             /* 0 = no limit */
+	const char *command;         /* "smtpd", "smtp", "pipe" ... */
+	const char *const *args;     /* without the command and without -o; NULL at the end */
+	bool is_available;           /* this pennypost has the program */
 	const struct params *params; /* with the row's -o; of lmtp, the lmtp_x stand in smtp_x */
-	const char *file;     /* "" for built-in rows */
+	const char *file;            /* "" for built-in rows */
 	int line;
 };
 
 /* In the order of the file; start with NULL, ends with NULL. */
 const struct service *config_service_next(const struct config *cfg, const struct service *prev);
-const struct service *config_service_find(const struct config *cfg, const char *type,
-    const char *name);
+const struct service *
+config_service_find(const struct config *cfg, const char *type, const char *name);
 /* Like config_text, seen with the -o of a service. */
-const char *config_service_text(const struct config *cfg, const struct service *s,
-    const char *name);
+const char *
+config_service_text(const struct config *cfg, const struct service *s, const char *name);

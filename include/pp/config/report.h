@@ -7,6 +7,7 @@
 #pragma once
 #include "pp/base/assert.h"
 #include "pp/base/buf.h"
+#include "pp/base/buf.h"
 #include "pp/base/mem.h"
 
 enum { REPORT_NOTES_MAX = 1000 };

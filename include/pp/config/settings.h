@@ -6,7 +6,15 @@
 #pragma once
 #include "pp/config/config.h"
 
-enum param_type { PARAM_TEXT, PARAM_RAW, PARAM_BOOL, PARAM_INT, PARAM_SIZE, PARAM_TIME, PARAM_ENUM };
+enum param_type {
+	PARAM_TEXT,
+	PARAM_RAW,
+	PARAM_BOOL,
+	PARAM_INT,
+	PARAM_SIZE,
+	PARAM_TIME,
+	PARAM_ENUM
+};
 
 enum param_level {
 	PARAM_EFFECT, /* does something here; an unusable value is an error */
@@ -17,13 +25,14 @@ enum param_level {
 /* A row of tbl/params_*.def. */
 struct param {
 	const char *name;
+	size_t name_n; /* its length */
 	enum param_type type;
 	enum param_level level;
 	const char *def;   /* default, before expansion; "" for computed ones, see config_default */
 	int64_t min, max;  /* INT, SIZE; of TIME min in seconds */
 	const char *words; /* ENUM: "a|b|c" */
 	const char *doc;
-	size_t offset;     /* in struct params */
+	size_t offset; /* in struct params */
 };
 
 /* Rows in the order of the tables; NULL behind the last. */
@@ -37,8 +46,8 @@ const char *param_suggest(struct str name);
 /* One name as somebody set it. */
 struct setting {
 	const char *name;
-	const char *value;  /* before expansion */
-	const char *file;   /* "" when it came from the environment or the command line */
+	const char *value; /* before expansion */
+	const char *file;  /* or "environment variable NAME", "command line": then line is 0 */
 	int line;
 	const char *origin; /* as config_origin */
 };
@@ -57,8 +66,9 @@ int config_expand(const struct config *cfg, struct str text, struct buf *to, str
 
 /* The rows of tbl/transport_params.def: what follows TRANSPORT_, and where its default stands. */
 struct transport_param {
-	const char *what;     /* "destination_concurrency_limit" */
-	const char *fallback; /* "default_destination_concurrency_limit" */
+	const char *what;      /* "destination_concurrency_limit" */
+	const char *fallback;  /* "default_destination_concurrency_limit" */
+	const char *reference; /* the same with a $: the default before expansion */
 };
 const struct transport_param *transport_param_at(unsigned i);
 

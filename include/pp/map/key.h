@@ -17,8 +17,8 @@ struct map_keys {
 /* access, client: name, parent domains, then 1.2.3.4, 1.2.3, 1.2, 1 (IPv6 by groups). An empty or
  * "unknown" name is asked for as it is, without parents. is_parents: bare parents match (see
  * parent_domain_matches_subdomains, smtpd_access_maps), else they are asked for as ".parent". */
-void key_client(struct arena *a, struct str name, struct str addr, bool is_parents,
-    struct map_keys *to);
+void
+key_client(struct arena *a, struct str name, struct str addr, bool is_parents, struct map_keys *to);
 /* access, a host name alone (HELO), and an address alone. */
 void key_domain(struct arena *a, struct str name, bool is_parents, struct map_keys *to);
 void key_network(struct arena *a, struct str addr, struct map_keys *to);
@@ -35,8 +35,8 @@ void key_address(struct arena *a, struct str address, const char *delimiters, bo
 /* sender_dependent_relayhost_maps: user+ext@dom user@dom @dom. */
 void key_sender(struct arena *a, struct str address, const char *delimiters, struct map_keys *to);
 /* smtp_sasl_password_maps: sender forms (when not empty), next hop as given, then its host. */
-void key_sasl_password(struct arena *a, struct str sender, struct str nexthop, struct str host,
-    struct map_keys *to);
+void key_sasl_password(
+    struct arena *a, struct str sender, struct str nexthop, struct str host, struct map_keys *to);
 /* smtp_tls_policy_maps: next hop as given, the domain without brackets only when it had none,
  * then its .parents. */
 void key_tls_policy(struct arena *a, struct str nexthop, struct map_keys *to);

@@ -39,8 +39,8 @@ bool map_is_static(const struct map *m);
 
 int map_find_blk(struct map *m, struct str key, struct buf *value);
 /* Tries the keys in order, each in every table; *ret_hit (may be NULL) is the index that hit. */
-int map_find_keys_blk(struct map *m, const struct map_key *keys, unsigned n, struct buf *value,
-    unsigned *ret_hit);
+int map_find_keys_blk(
+    struct map *m, const struct map_key *keys, unsigned n, struct buf *value, unsigned *ret_hit);
 /* Warns about files that hold secrets: 1 and "/path is readable by everybody: chmod 600 /path"
  * in text when one is readable by others than its owner and group, else 0; unreadable is 0. */
 int map_check_permissions_blk(const struct map *m, struct buf *text);
@@ -51,9 +51,9 @@ struct map_query {
 	struct map *map;
 	const struct map_key *keys;
 	unsigned n;
-	struct buf value;  /* made by map_find; map_query_fini frees it */
+	struct buf value; /* made by map_find; map_query_fini frees it */
 	unsigned hit;
-	int result;        /* 1, 0, -errno */
+	int result; /* 1, 0, -errno */
 	void (*done)(struct map_query *q);
 };
 

@@ -11,7 +11,8 @@
 struct netlist;
 
 /* Elements: 1.2.3.4, 1.2.3.0/24, [2001:db8::]/32, [::1], 2001:db8::/32, !element, /file; separated
- * by commas and blanks; the first match decides. A type:table is refused: nobody would look in it. */
+ * by commas and blanks; the first match decides. A type:table is refused: nobody would look in it.
+ */
 int netlist_new_blk(const char *text, struct netlist **ret, struct buf *err);
 void netlist_ref(struct netlist *l);
 void netlist_unref(struct netlist *l);
@@ -40,13 +41,14 @@ uint64_t domainlist_lane_key(const struct domainlist *l);
 struct domainlist_query {
 	struct lane_job job;
 	struct domainlist *list;
-	struct str domain;   /* the caller's until done */
-	int result;          /* 1, 0, -errno */
+	struct str domain; /* the caller's until done */
+	int result;        /* 1, 0, -errno */
 	void (*done)(struct domainlist_query *q);
 };
 
 /* done comes once, on this loop, never inside. */
 void domainlist_find(struct domainlist *l, struct lane *slow, struct domainlist_query *q,
     struct str domain, void (*done)(struct domainlist_query *));
-/* Whether the list `name` is in the text of parent_domain_matches_subdomains: DOMAINLIST_PARENTS. */
+/* Whether the list `name` is in the text of parent_domain_matches_subdomains: DOMAINLIST_PARENTS.
+ */
 unsigned domainlist_flags(const char *parent_domain_matches_subdomains, const char *name);
