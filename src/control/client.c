@@ -26,7 +26,8 @@ socket_path(struct sockaddr_un *sa, const char *directory, int *ret_dirfd)
 	*ret_dirfd = fsio_open_dir(AT_FDCWD, directory);
 	if (*ret_dirfd < 0)
 		return *ret_dirfd;
-	snprintf(sa->sun_path, sizeof(sa->sun_path), "/proc/self/fd/%d/%s", *ret_dirfd, CONTROL_SOCKET);
+	snprintf(
+	    sa->sun_path, sizeof(sa->sun_path), "/proc/self/fd/%d/%s", *ret_dirfd, CONTROL_SOCKET);
 	return 0;
 }
 

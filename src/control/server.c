@@ -40,7 +40,7 @@ struct control_request {
 	struct timer timer;
 	struct buf in, out, sending;
 	uid_t uid;
-	bool asked;   /* the command was read */
+	bool asked; /* the command was read */
 	bool writing, ended, dead;
 	void (*gone)(void *ctx);
 	void *gone_ctx;
@@ -318,7 +318,8 @@ control_server_new(struct loop *l, const char *path, const struct control_comman
 	unlink(path); /* ours by the spool lock; a socket left by a crash */
 	rc = uv_pipe_bind(&s->pipe, path);
 	if (rc == 0)
-		rc = chmod(path, 0666) < 0 ? -errno : uv_listen((uv_stream_t *)&s->pipe, 64, accepted);
+		rc = chmod(path, 0666) < 0 ? -errno
+					   : uv_listen((uv_stream_t *)&s->pipe, 64, accepted);
 	if (rc == 0)
 		return s;
 	buf_printf(err, "control socket %s: %s", path, strerror(-rc));

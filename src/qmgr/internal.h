@@ -138,6 +138,7 @@ struct qmgr {
 	void (*stopped)(void *ctx);
 	void *stopped_ctx;
 	struct loop *stopped_home;
+	bool watched; /* somebody wants events */
 	void (*event)(void *ctx, const char *line);
 	void *event_ctx;
 };

@@ -17,7 +17,7 @@ qmgr_event(struct qmgr *q, const char *what, const char *id)
 {
 	char line[SPOOL_ID_MAX + 32];
 
-	if (q->event == NULL)
+	if (q->event == NULL || !q->watched)
 		return;
 	snprintf(line, sizeof(line), "%s %s", what, id);
 	q->event(q->event_ctx, line);
@@ -106,6 +106,24 @@ qmgr_start(struct qmgr *q)
 	struct order *o = order_new(q);
 
 	post_to(q->loop, &o->post, start_run);
+}
+
+static void
+watch_run(struct post *p)
+{
+	struct order *o = PP_CONTAINER(p, struct order, post);
+
+	o->q->watched = o->deadline_ms != 0;
+	mem_free(o);
+}
+
+void
+qmgr_watch(struct qmgr *q, bool on)
+{
+	struct order *o = order_new(q);
+
+	o->deadline_ms = on;
+	post_to(q->loop, &o->post, watch_run);
 }
 
 struct arrival {

@@ -22,16 +22,17 @@
 enum {
 	LINE_MAX_BYTES = 2048,
 	QUEUE_MAX = 4 * 1024 * 1024,
+	QUEUE_KEEP = 64 * 1024, /* a buffer that grew above this is given back */
 };
 
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t more, room;
-	struct buf queue;       /* lines that wait for the writer */
+	struct buf queue; /* lines that wait for the writer */
 	pthread_t thread;
 	bool running, ending, reopen;
-	int fd;                 /* -1: syslog */
-	char *path;             /* file to reopen, NULL for stdout and syslog */
+	int fd;     /* -1: syslog */
+	char *path; /* file to reopen, NULL for stdout and syslog */
 	char *name, *host;
 	int facility;
 	bool to_stderr;
@@ -60,9 +61,9 @@ static size_t
 utf8_length(const unsigned char *p, size_t n)
 {
 	size_t len = p[0] >= 0xc2 && p[0] <= 0xdf   ? 2
-	             : p[0] >= 0xe0 && p[0] <= 0xef ? 3
-	             : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
-	                                            : 0;
+		     : p[0] >= 0xe0 && p[0] <= 0xef ? 3
+		     : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4
+						    : 0;
 
 	if (len == 0 || len > n)
 		return 0;
@@ -255,6 +256,9 @@ log_setup(const struct log_options *o)
 		fd = open_file(o->file);
 	if (o->file && fd < 0)
 		return fd;
+	/* A daemon that will give up root must be able to reopen its file after a rotation. */
+	if (fd > 2 && o->owner >= 0 && fchown(fd, (uid_t)o->owner, (gid_t)-1) < 0)
+		rc = 0;
 	pthread_mutex_lock(&lg.lock);
 	if (lg.fd > 2)
 		close(lg.fd);
@@ -316,6 +320,8 @@ log_thread(void *arg)
 			lost++;
 		else
 			lost = 0;
+		if (batch.cap > QUEUE_KEEP)
+			buf_shrink(&batch);
 		buf_clear(&batch);
 		pthread_mutex_lock(&lg.lock);
 		lg.lost += lost;

@@ -65,8 +65,8 @@ alarm_set(struct loop *l)
 	if (first == NULL)
 		uv_timer_stop(&l->alarm);
 	else
-		uv_timer_start(&l->alarm, alarm_fired,
-		    first->key > now ? (uint64_t)(first->key - now) : 0, 0);
+		uv_timer_start(
+		    &l->alarm, alarm_fired, first->key > now ? (uint64_t)(first->key - now) : 0, 0);
 }
 
 static void

@@ -51,5 +51,7 @@ void qmgr_stop(struct qmgr *q, int64_t deadline_ms, void (*stopped)(void *ctx), 
 void qmgr_free(struct qmgr *q); /* after its loop has ended */
 
 /* Events for tests and watchers: "queued ID", "active ID", "deferred ID", "removed ID",
- * "bounced ID". Called on the qmgr loop. Set before qmgr_start. */
+ * "bounced ID", "corrupt ID". Called on the qmgr loop. Set before qmgr_start. */
 void qmgr_on_event(struct qmgr *q, void (*event)(void *ctx, const char *line), void *ctx);
+/* any: events are made only while somebody watches. */
+void qmgr_watch(struct qmgr *q, bool on);

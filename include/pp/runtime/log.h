@@ -15,6 +15,7 @@ struct log_options {
 	const char *file;         /* NULL: syslog; "/dev/stdout"; a path: appended, reopened at log_reopen */
 	int facility;             /* syslog's LOG_MAIL .. */
 	int to_stderr;            /* commands: "NAME: fatal: text" on stderr as well */
+	long owner;               /* uid to give a newly made file to; -1 = nobody */
 };
 
 /* Sets the destination; may be called again (reload). Strings are copied. 0 or -errno of opening. */
