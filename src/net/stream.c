@@ -174,6 +174,9 @@ stream_deliver(struct stream *s)
 		read_stop(s);
 		s->ops->closed(s->ctx, err);
 	}
+	/* What was decrypted only as far as the high mark may go on. */
+	if (stream_tls_waiting(s) && !s->paused && waiting(&s->in) < STREAM_IN_HIGH)
+		stream_kick(s);
 	stream_settle(s);
 }
 

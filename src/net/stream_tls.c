@@ -128,7 +128,9 @@ stream_tls_pending(const struct stream *s)
 bool
 stream_tls_waiting(const struct stream *s)
 {
-	return s->tls && s->tls->phase == UP && waiting(&s->tls->cin) > 0;
+	struct stream_tls *t = s->tls;
+
+	return t && t->phase == UP && (waiting(&t->cin) > 0 || SSL_pending(t->ssl) > 0);
 }
 
 void
@@ -170,6 +172,7 @@ stream_tls_fail(struct stream *s, int err, const char *why)
 	t->phase = DOWN;
 	s->ended = true;
 	timer_stop(&s->deadline);
+	stream_settle(s);
 	t->done(t->ctx, err);
 }
 
@@ -256,33 +259,41 @@ stream_tls_step(struct stream *s)
 
 	if (t->phase == HANDSHAKE)
 		handshake_step(s);
-	if (s->closing || s->ended || t->phase != UP || waiting(&t->cin) == 0)
+	if (s->closing || s->ended || !stream_tls_waiting(s))
 		return;
-	if (s->end != -EPROTO)
-		decrypt(s);
+	decrypt(s);
 	if (waiting(&t->wire) > 0) /* a key update is answered, an alert sent */
 		stream_transmit(s);
 }
 
-struct buf *
-stream_tls_encrypt(struct stream *s)
+/* One step of what may leave, into `wire`. The BIO takes everything, so a write is never half. */
+static bool
+encrypt(struct stream *s)
 {
 	struct stream_tls *t = s->tls;
 	struct str bytes = str_head(str_head(buf_str(&s->out), s->flushed), ENCRYPT_STEP);
 	int n;
 
-	if (t->phase != UP || bytes.n == 0 || waiting(&t->wire) >= ENCRYPT_STEP)
-		return &t->wire;
 	ERR_clear_error();
 	n = SSL_write(t->ssl, bytes.p, (int)bytes.n);
 	if (n <= 0) {
 		tls_reason(t->error, sizeof(t->error), "TLS protocol error");
 		stream_break(s, -EPROTO);
 		stream_kick(s);
-		return &t->wire;
+		return false;
 	}
 	buf_consume(&s->out, (size_t)n);
 	s->flushed -= (size_t)n;
+	return true;
+}
+
+struct buf *
+stream_tls_encrypt(struct stream *s)
+{
+	struct stream_tls *t = s->tls;
+
+	if (t->phase == UP && s->flushed > 0 && waiting(&t->wire) < ENCRYPT_STEP)
+		encrypt(s);
 	return &t->wire;
 }
 
@@ -294,19 +305,9 @@ stream_tls_shutdown(struct stream *s)
 	if (t->phase != UP)
 		return;
 	/* close_notify must come behind the data, so all of it is encrypted now. */
-	while (s->flushed > 0 && !s->broken) {
-		size_t before = s->flushed;
-		struct str bytes = str_head(buf_str(&s->out), s->flushed);
-		int n;
-
-		ERR_clear_error();
-		n = SSL_write(
-		    t->ssl, bytes.p, bytes.n < ENCRYPT_STEP ? (int)bytes.n : ENCRYPT_STEP);
-		if (n <= 0)
+	while (s->flushed > 0)
+		if (!encrypt(s))
 			return;
-		buf_consume(&s->out, (size_t)n);
-		s->flushed = before - (size_t)n;
-	}
 	ERR_clear_error();
 	SSL_shutdown(t->ssl);
 	ERR_clear_error();

@@ -145,8 +145,7 @@ set_manners(struct tls_context *c)
 	    SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
 		/* SMTP says itself where a message ends, and many close without an alert. */
 		SSL_OP_IGNORE_UNEXPECTED_EOF);
-	SSL_CTX_set_mode(c->ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-				     SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_mode(c->ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	SSL_CTX_set_default_passwd_cb(c->ctx, no_passphrase);
 	if (c->server) {
 		SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_OFF);

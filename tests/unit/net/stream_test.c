@@ -1,0 +1,806 @@
+/*
+ * stream_test.c - streams over socket pairs and loopback TCP, with peers that misbehave.
+ */
+#include "pair.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/un.h>
+#include "net/stream_internal.h"
+
+static struct side a, b;
+static int raw = -1;
+
+static void
+tcp_pair(int fds[2])
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET};
+	socklen_t n = sizeof(sa);
+	int l = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	assert_int_equal(bind(l, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	assert_int_equal(listen(l, 1), 0);
+	assert_int_equal(getsockname(l, (struct sockaddr *)&sa, &n), 0);
+	fds[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(connect(fds[0], (struct sockaddr *)&sa, sizeof(sa)), 0);
+	fds[1] = accept(l, NULL, NULL);
+	assert_true(fds[1] >= 0);
+	close(l);
+}
+
+static void
+open_both(bool tcp)
+{
+	int fds[2];
+
+	side_init(&a);
+	side_init(&b);
+	if (tcp)
+		tcp_pair(fds);
+	else
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	side_open(&a, fds[0]);
+	side_open(&b, fds[1]);
+}
+
+/* One stream, and the other end as a bare non-blocking descriptor. */
+static void
+open_one(bool tcp)
+{
+	int fds[2];
+
+	side_init(&a);
+	if (tcp)
+		tcp_pair(fds);
+	else
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	side_open(&a, fds[0]);
+	raw = fds[1];
+}
+
+static void
+fini_both(void)
+{
+	side_fini(&a);
+	side_fini(&b);
+}
+
+static void
+raw_say(const char *text)
+{
+	assert_int_equal(write(raw, text, strlen(text)), strlen(text));
+}
+
+static void
+raw_close(void)
+{
+	close(raw);
+	raw = -1;
+}
+
+/* -- a conversation ---------------------------------------------------------------------------- */
+
+static void
+end_here(struct side *side)
+{
+	side_close(side);
+	rig_end();
+}
+
+static void
+answer(struct side *side)
+{
+	say(side, "250 ok\r\n");
+}
+
+static void
+hang_up(struct side *side)
+{
+	assert_string_equal(buf_cstr(&side->got), "250 ok\r\n");
+	side_close(side);
+}
+
+static void
+talk_start(struct rig *r)
+{
+	open_both(true);
+	b.on_readable = answer;
+	b.on_closed = end_here;
+	a.on_readable = hang_up;
+	stream_resume(a.s);
+	stream_resume(b.s);
+	assert_string_equal(stream_peer(a.s)->address, "127.0.0.1");
+	assert_string_equal(stream_local(a.s)->address, "127.0.0.1");
+	assert_int_equal(stream_local(a.s)->port, stream_peer(b.s)->port);
+	assert_int_equal(stream_peer(a.s)->family, AF_INET);
+	say(&a, "NOOP\r\n");
+	assert_int_equal(b.readables, 0);
+}
+
+static void
+conversation(void **state)
+{
+	rig_run(talk_start);
+	assert_int_equal(b.err, 0);
+	assert_int_equal(a.closeds, 0);
+	assert_string_equal(buf_cstr(&b.got), "NOOP\r\n");
+	fini_both();
+}
+
+/* -- buffers are given back -------------------------------------------------------------------- */
+
+static struct timer later;
+
+static void
+check_idle(struct timer *t)
+{
+	assert_int_equal(a.s->in.cap, 0);
+	assert_true(a.s->out.cap <= 512);
+	assert_null(a.s->flight);
+	assert_true(sizeof(struct stream) <= 1024);
+	side_close(&a);
+	side_close(&b);
+	rig_end();
+}
+
+static void
+idle_soon(struct side *side)
+{
+	timer_start(rig.loop, &later, 0, check_idle);
+}
+
+static void
+idle_start(struct rig *r)
+{
+	static char big[20000];
+
+	open_both(false);
+	b.on_readable = answer;
+	a.on_readable = idle_soon;
+	stream_resume(a.s);
+	stream_resume(b.s);
+	memset(big, 'x', sizeof(big) - 1);
+	say(&a, big);
+}
+
+static void
+idle_is_small(void **state)
+{
+	rig_run(idle_start);
+	fini_both();
+}
+
+/* -- a large transfer with marks --------------------------------------------------------------- */
+
+enum { BIG = 12 * 1024 * 1024 };
+static size_t sent;
+static bool saw_full;
+
+static char
+pattern(size_t i)
+{
+	return (char)('a' + (i * 7 + i / 4096) % 26);
+}
+
+static void
+pump(struct side *side)
+{
+	while (sent < BIG && !stream_full(side->s)) {
+		char chunk[8192];
+
+		for (size_t i = 0; i < sizeof(chunk); i++)
+			chunk[i] = pattern(sent + i);
+		stream_write(side->s, (struct str){chunk, sizeof(chunk)});
+		sent += sizeof(chunk);
+		if (sent % 32768 == 0)
+			stream_flush(side->s);
+		assert_true(buf_str(stream_out(side->s)).n <= STREAM_OUT_HIGH + sizeof(chunk));
+	}
+	stream_flush(side->s);
+	saw_full = saw_full || stream_full(side->s);
+	if (sent == BIG)
+		side_close(side);
+}
+
+static void
+resume_b(struct timer *t)
+{
+	if (b.s)
+		stream_resume(b.s);
+}
+
+static void
+take_slowly(struct side *side)
+{
+	if (side->readables % 16 == 0) {
+		stream_pause(side->s);
+		timer_start(rig.loop, &later, 1, resume_b);
+	}
+}
+
+static void
+big_end(struct side *side)
+{
+	timer_stop(&later);
+	end_here(side);
+}
+
+static void
+big_start(struct rig *r)
+{
+	sent = 0;
+	saw_full = false;
+	open_both(true);
+	a.on_drained = pump;
+	b.on_readable = take_slowly;
+	b.on_closed = big_end;
+	stream_resume(a.s);
+	stream_resume(b.s);
+	pump(&a);
+}
+
+static void
+large_transfer(void **state)
+{
+	rig_run(big_start);
+	assert_int_equal(b.err, 0);
+	assert_int_equal(b.got.n, BIG);
+	assert_true(saw_full);
+	assert_true(a.draineds > 0);
+	for (size_t i = 0; i < BIG; i++)
+		if (b.got.p[i] != pattern(i))
+			fail_msg("byte %zu differs", i);
+	fini_both();
+}
+
+/* -- the high mark of the input ---------------------------------------------------------------- */
+
+static void
+flood(void)
+{
+	static char block[65536];
+
+	memset(block, 'x', sizeof(block));
+	while (send(raw, block, sizeof(block), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+		;
+}
+
+static void
+check_mark(struct timer *t)
+{
+	assert_true(stream_in(a.s).n >= STREAM_IN_HIGH);
+	assert_true(stream_in(a.s).n <= 2 * STREAM_IN_HIGH);
+	assert_false(a.s->reading);
+	a.keep = false;
+	stream_consume(a.s, stream_in(a.s).n); /* outside readable: reading starts again */
+	assert_true(a.s->reading);
+	side_close(&a);
+	raw_close();
+	rig_end();
+}
+
+static void
+mark_start(struct rig *r)
+{
+	open_one(true);
+	a.keep = true;
+	flood();
+	stream_resume(a.s);
+	timer_start(r->loop, &later, 30, check_mark);
+}
+
+static void
+input_has_a_mark(void **state)
+{
+	rig_run(mark_start);
+	side_fini(&a);
+}
+
+/* -- deadline ---------------------------------------------------------------------------------- */
+
+static void
+drip(struct timer *t)
+{
+	raw_say("x");
+	timer_start(rig.loop, &later, 5, drip);
+}
+
+static void
+drip_over(struct side *side)
+{
+	timer_stop(&later);
+	/* The last word may still be said. */
+	say(side, "421 too slow\r\n");
+	side_close(side);
+	raw_close();
+	rig_end();
+}
+
+static void
+drip_start(struct rig *r)
+{
+	open_one(false);
+	a.on_closed = drip_over;
+	stream_deadline(a.s, 5000);
+	stream_deadline(a.s, -1);
+	stream_deadline(a.s, 60);
+	stream_resume(a.s);
+	drip(&later);
+}
+
+static void
+drip_does_not_extend(void **state)
+{
+	rig_run(drip_start);
+	assert_int_equal(a.err, -ETIMEDOUT);
+	assert_true(a.readables >= 2);
+	side_fini(&a);
+}
+
+/* -- the end of the peer ----------------------------------------------------------------------- */
+
+static void
+quit_start(struct rig *r)
+{
+	open_one(false);
+	a.on_closed = end_here;
+	raw_say("DATA\r\nQUIT\r\n");
+	raw_close();
+	stream_resume(a.s);
+}
+
+static void
+end_after_input(void **state)
+{
+	rig_run(quit_start);
+	assert_int_equal(a.readables, 1);
+	assert_int_equal(a.err, 0);
+	assert_string_equal(buf_cstr(&a.got), "DATA\r\nQUIT\r\n");
+	side_fini(&a);
+}
+
+static void
+resume_a(struct timer *t)
+{
+	assert_int_equal(a.readables, 1);
+	assert_int_equal(a.closeds, 0);
+	assert_true(stream_in(a.s).n > 0);
+	a.on_readable = NULL;
+	a.keep = false;
+	stream_resume(a.s);
+	assert_int_equal(a.readables, 1); /* asynchronously */
+}
+
+static void
+pause_on_mail(struct side *side)
+{
+	stream_pause(side->s);
+	raw_say("QUIT\r\n");
+	raw_close();
+	timer_start(rig.loop, &later, 20, resume_a);
+}
+
+static void
+paused_start(struct rig *r)
+{
+	open_one(false);
+	a.on_closed = end_here;
+	a.on_readable = pause_on_mail;
+	a.keep = true;
+	raw_say("MAIL\r\n");
+	stream_resume(a.s);
+}
+
+static void
+end_waits_for_resume(void **state)
+{
+	rig_run(paused_start);
+	assert_int_equal(a.readables, 2);
+	assert_int_equal(a.err, 0);
+	assert_string_equal(buf_cstr(&a.got), "MAIL\r\nQUIT\r\n");
+	side_fini(&a);
+}
+
+static void
+half_start(struct rig *r)
+{
+	open_one(true);
+	a.on_readable = answer; /* the peer only closed its own direction: it still reads */
+	a.on_closed = end_here;
+	raw_say("QUIT\r\n");
+	shutdown(raw, SHUT_WR);
+	stream_resume(a.s);
+}
+
+static void
+half_closed_peer_gets_the_reply(void **state)
+{
+	char got[32] = "";
+
+	rig_run(half_start);
+	assert_int_equal(a.err, 0);
+	assert_int_equal(read(raw, got, sizeof(got)), 8);
+	assert_string_equal(got, "250 ok\r\n");
+	assert_int_equal(read(raw, got, sizeof(got)), 0);
+	raw_close();
+	side_fini(&a);
+}
+
+static void
+reset_peer(void)
+{
+	struct linger hard = {1, 0};
+
+	setsockopt(raw, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	raw_close();
+}
+
+static void
+reset_start(struct rig *r)
+{
+	open_one(true);
+	a.on_closed = end_here;
+	raw_say("552 too big\r\n");
+	reset_peer();
+	say(&a, "a body nobody wants\r\n");
+	assert_int_equal(a.closeds, 0);
+	stream_resume(a.s);
+}
+
+static void
+reply_is_read_before_the_write_error(void **state)
+{
+	rig_run(reset_start);
+	assert_true(a.err == -ECONNRESET || a.err == -EPIPE);
+	assert_string_equal(buf_cstr(&a.got), "552 too big\r\n");
+	side_fini(&a);
+}
+
+static void
+broken_while_paused_start(struct rig *r)
+{
+	open_one(true);
+	a.on_closed = end_here;
+	reset_peer();
+	say(&a, "x");
+	say(&a, "y");
+	assert_int_equal(a.closeds, 0);
+}
+
+static void
+write_error_ends_a_paused_stream(void **state)
+{
+	rig_run(broken_while_paused_start);
+	assert_true(a.err == -ECONNRESET || a.err == -EPIPE);
+	side_fini(&a);
+}
+
+/* -- closing ----------------------------------------------------------------------------------- */
+
+static void
+close_in_callback(struct side *side)
+{
+	side_close(side);
+	if (a.s == NULL && b.s == NULL)
+		rig_end();
+}
+
+static void
+abort_in_callback(struct side *side)
+{
+	stream_abort(side->s);
+	side->s = NULL;
+	if (a.s == NULL && b.s == NULL)
+		rig_end();
+}
+
+static void
+callbacks_start(struct rig *r)
+{
+	open_both(false);
+	a.on_readable = close_in_callback; /* with more input waiting */
+	b.on_closed = abort_in_callback;
+	stream_resume(a.s);
+	stream_resume(b.s);
+	say(&b, "one\r\n");
+	say(&b, "two\r\n");
+}
+
+static void
+close_inside_callbacks(void **state)
+{
+	rig_run(callbacks_start);
+	assert_int_equal(a.closeds, 0);
+	assert_int_equal(a.readables, 1);
+	assert_int_equal(b.closeds, 1);
+	fini_both();
+}
+
+static void
+fill(struct side *side)
+{
+	static char block[65536];
+
+	memset(block, 'f', sizeof(block));
+	while (!stream_full(side->s)) {
+		stream_write(side->s, (struct str){block, sizeof(block)});
+		stream_flush(side->s);
+	}
+}
+
+static void
+drained_start(struct rig *r)
+{
+	open_both(false);
+	a.on_drained = close_in_callback;
+	b.on_closed = close_in_callback;
+	stream_resume(a.s);
+	fill(&a);
+	assert_int_equal(a.draineds, 0);
+	stream_resume(b.s);
+}
+
+static void
+close_inside_drained(void **state)
+{
+	rig_run(drained_start);
+	assert_int_equal(a.draineds, 1);
+	assert_true(b.got.n > STREAM_OUT_HIGH);
+	fini_both();
+}
+
+static void
+linger_start(struct rig *r)
+{
+	open_both(true);
+	fill(&a);
+	stream_write(a.s, STR("the last word"));
+	stream_flush(a.s);
+	stream_write(a.s, STR("not flushed"));
+	side_close(&a);
+	b.on_closed = end_here;
+	stream_resume(b.s);
+}
+
+static void
+close_sends_what_is_flushed(void **state)
+{
+	rig_run(linger_start);
+	assert_int_equal(b.err, 0);
+	assert_true(str_ends(buf_str(&b.got), STR("fffthe last word")));
+	fini_both();
+}
+
+/* Input nobody read would make the kernel send a reset: our last reply must come first, and an
+ * end of file behind it. */
+static void
+no_reset_start(struct rig *r)
+{
+	open_both(true);
+	a.keep = true;
+	say(&b, "so much that\r\nnobody wants\r\n");
+	say(&a, "421 bye\r\n");
+	side_close(&a); /* never read a byte */
+	b.on_closed = end_here;
+	stream_resume(b.s);
+}
+
+static void
+unread_input_makes_no_reset(void **state)
+{
+	rig_run(no_reset_start);
+	assert_int_equal(b.err, 0);
+	assert_string_equal(buf_cstr(&b.got), "421 bye\r\n");
+	fini_both();
+}
+
+static void
+overflow_start(struct rig *r)
+{
+	static char block[STREAM_OUT_MAX / 4];
+
+	open_one(false);
+	a.on_closed = end_here;
+	for (int i = 0; i < 5; i++)
+		stream_write(a.s, (struct str){block, sizeof(block)});
+	assert_true(stream_full(a.s));
+	stream_flush(a.s);
+	stream_write(a.s, STR("ignored"));
+	stream_flush(a.s);
+}
+
+static void
+output_has_a_maximum(void **state)
+{
+	rig_run(overflow_start);
+	assert_int_equal(a.err, -ENOBUFS);
+	raw_close();
+	side_fini(&a);
+}
+
+/* -- connecting -------------------------------------------------------------------------------- */
+
+static int connect_err, connect_calls, listening;
+static struct sockaddr_in target;
+
+static void
+connect_done(void *ctx, int err, struct stream *s)
+{
+	connect_calls++;
+	connect_err = err;
+	if (err == 0) {
+		assert_string_equal(stream_peer(s)->address, ctx ? "" : "127.0.0.1");
+		stream_set_ops(s, &side_ops, &a);
+		a.s = s;
+		a.on_closed = end_here;
+		stream_resume(s);
+		raw = accept(listening, NULL, NULL);
+		raw_say("220 hello\r\n");
+		raw_close();
+	} else {
+		assert_null(s);
+		rig_end();
+	}
+}
+
+static void
+listen_here(void)
+{
+	socklen_t n = sizeof(target);
+
+	side_init(&a);
+	connect_calls = 0;
+	target = (struct sockaddr_in){.sin_family = AF_INET};
+	target.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(listening, (struct sockaddr *)&target, n), 0);
+	assert_int_equal(listen(listening, 4), 0);
+	assert_int_equal(getsockname(listening, (struct sockaddr *)&target, &n), 0);
+}
+
+static void
+connect_start(struct rig *r)
+{
+	struct sockaddr_in from = {.sin_family = AF_INET};
+
+	from.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	listen_here();
+	stream_connect(r->loop, (struct sockaddr *)&target, (struct sockaddr *)&from, 5000,
+	    connect_done, NULL);
+	assert_int_equal(connect_calls, 0);
+}
+
+static void
+refused_start(struct rig *r)
+{
+	listen_here();
+	close(listening);
+	stream_connect(r->loop, (struct sockaddr *)&target, NULL, 5000, connect_done, NULL);
+	assert_int_equal(connect_calls, 0);
+}
+
+static void
+timeout_start(struct rig *r)
+{
+	listen_here();
+	/* 0 ms: the timer comes before the kernel's answer is looked at. */
+	stream_connect(r->loop, (struct sockaddr *)&target, NULL, 0, connect_done, NULL);
+}
+
+static void
+source_start(struct rig *r)
+{
+	struct sockaddr_in from = {.sin_family = AF_INET};
+
+	from.sin_addr.s_addr = htonl(0xc0000201); /* 192.0.2.1: not ours */
+	listen_here();
+	stream_connect(r->loop, (struct sockaddr *)&target, (struct sockaddr *)&from, 5000,
+	    connect_done, NULL);
+	assert_int_equal(connect_calls, 0);
+}
+
+static void
+cancel_later(struct timer *t)
+{
+	rig_end();
+}
+
+static void
+cancel_start(struct rig *r)
+{
+	struct stream_connect *c;
+
+	listen_here();
+	c = stream_connect(r->loop, (struct sockaddr *)&target, NULL, 5000, connect_done, NULL);
+	stream_connect_cancel(c);
+	target.sin_family = AF_UNSPEC; /* fails at once, and is cancelled as well */
+	c = stream_connect(r->loop, (struct sockaddr *)&target, NULL, 5000, connect_done, NULL);
+	stream_connect_cancel(c);
+	timer_start(r->loop, &later, 20, cancel_later);
+}
+
+static void
+connecting(void **state)
+{
+	static const struct {
+		void (*start)(struct rig *r);
+		int err, calls;
+	} t[] = {
+	    {connect_start, 0, 1},
+	    {refused_start, -ECONNREFUSED, 1},
+	    {timeout_start, -ETIMEDOUT, 1},
+	    {source_start, -EADDRNOTAVAIL, 1},
+	    {cancel_start, 77, 0},
+	};
+
+	for (size_t i = 0; i < PP_COUNT(t); i++) {
+		connect_err = 77;
+		rig_run(t[i].start);
+		assert_int_equal(connect_err, t[i].err);
+		assert_int_equal(connect_calls, t[i].calls);
+		if (t[i].err == 0)
+			assert_string_equal(buf_cstr(&a.got), "220 hello\r\n");
+		if (t[i].start != refused_start)
+			close(listening);
+		side_fini(&a);
+	}
+}
+
+static struct sockaddr_un unix_target;
+
+static void
+unix_start(struct rig *r)
+{
+	side_init(&a);
+	connect_calls = 0;
+	stream_connect(r->loop, (struct sockaddr *)&unix_target, NULL, 5000, connect_done, &a);
+	assert_int_equal(connect_calls, 0);
+}
+
+static void
+connecting_to_a_unix_socket(void **state)
+{
+	char dir[] = "/tmp/stream_test.XXXXXX";
+
+	assert_non_null(mkdtemp(dir));
+	unix_target.sun_family = AF_UNIX;
+	snprintf(unix_target.sun_path, sizeof(unix_target.sun_path), "%s/s", dir);
+	rig_run(unix_start);
+	assert_int_equal(connect_err, -ENOENT);
+	side_fini(&a);
+	listening = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(listening, (struct sockaddr *)&unix_target, sizeof(unix_target)), 0);
+	assert_int_equal(listen(listening, 4), 0);
+	rig_run(unix_start);
+	assert_int_equal(connect_err, 0);
+	side_fini(&a);
+	close(listening);
+	unlink(unix_target.sun_path);
+	rmdir(dir);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(conversation),
+	    cmocka_unit_test(idle_is_small),
+	    cmocka_unit_test(large_transfer),
+	    cmocka_unit_test(input_has_a_mark),
+	    cmocka_unit_test(drip_does_not_extend),
+	    cmocka_unit_test(end_after_input),
+	    cmocka_unit_test(end_waits_for_resume),
+	    cmocka_unit_test(half_closed_peer_gets_the_reply),
+	    cmocka_unit_test(reply_is_read_before_the_write_error),
+	    cmocka_unit_test(write_error_ends_a_paused_stream),
+	    cmocka_unit_test(close_inside_callbacks),
+	    cmocka_unit_test(close_inside_drained),
+	    cmocka_unit_test(close_sends_what_is_flushed),
+	    cmocka_unit_test(unread_input_makes_no_reset),
+	    cmocka_unit_test(output_has_a_maximum),
+	    cmocka_unit_test(connecting),
+	    cmocka_unit_test(connecting_to_a_unix_socket),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
