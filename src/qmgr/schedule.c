@@ -88,19 +88,17 @@ schedule_window_init(struct schedule_window *w, const struct schedule_limits *l)
 void
 schedule_success(struct schedule_window *w, const struct schedule_limits *l, int busy)
 {
-	double step = hysteresis(&l->positive);
+	double step = hysteresis(&l->positive), f = feedback(&l->positive, w->window);
 
 	w->fail_cohorts = 0;
 	/* Grow only what is used: a window far above the running deliveries says nothing. */
 	if (w->window >= busy + l->initial || (l->limit > 0 && w->window >= l->limit))
 		return;
-	w->success += feedback(&l->positive, w->window);
-	while (w->success + feedback(&l->positive, w->window) / 2 >= step) {
+	w->success += f;
+	while (f > 0 && w->success + f / 2 >= step) {
 		w->window += (int)step > 0 ? (int)step : 1;
 		w->success -= step;
 		w->failure = 0;
-		if (feedback(&l->positive, w->window) <= 0)
-			break;
 	}
 	if (l->limit > 0 && w->window > l->limit)
 		w->window = l->limit;
@@ -109,13 +107,13 @@ schedule_success(struct schedule_window *w, const struct schedule_limits *l, int
 bool
 schedule_failure(struct schedule_window *w, const struct schedule_limits *l)
 {
-	double step = hysteresis(&l->negative);
+	double step = hysteresis(&l->negative), f = feedback(&l->negative, w->window);
 
 	w->fail_cohorts += 1.0 / (w->window > 0 ? w->window : 1);
 	if (l->cohort_limit > 0 && w->fail_cohorts >= l->cohort_limit)
 		return true;
-	w->failure -= feedback(&l->negative, w->window);
-	while (w->failure - feedback(&l->negative, w->window) / 2 < 0) {
+	w->failure -= f;
+	while (w->failure - f / 2 < 0) {
 		w->window -= (int)step > 0 ? (int)step : 1;
 		w->success = 0;
 		w->failure += step;
