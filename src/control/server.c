@@ -197,6 +197,13 @@ command_find(const struct control_server *s, struct str word)
 	return NULL;
 }
 
+/* A server of one nameless command asks for none. */
+static bool
+speaks_first(const struct control_server *s)
+{
+	return s->n == 1 && s->commands[0].word == NULL;
+}
+
 static void
 request_run(struct control_request *r, struct str line)
 {
@@ -288,8 +295,13 @@ accepted(uv_stream_t *stream, int status)
 		return;
 	}
 	r->uid = cred.uid;
-	timer_start(s->loop, &r->timer, REQUEST_TIMEOUT, request_timed_out);
 	uv_read_start((uv_stream_t *)&r->pipe, request_alloc, request_read);
+	if (speaks_first(s)) {
+		r->asked = true;
+		s->commands[0].run(s->ctx, r, "");
+	} else {
+		timer_start(s->loop, &r->timer, REQUEST_TIMEOUT, request_timed_out);
+	}
 }
 
 static void
@@ -335,11 +347,12 @@ control_server_free(struct control_server *s)
 		return;
 	PP_ON(s->loop);
 	s->closing = true;
+	/* What still runs (asked, not ended) closes when it ends; nobody will read its answer. */
 	for (struct control_request *r = s->first, *next; r != NULL; r = next) {
 		next = r->next;
-		r->ended = true;
 		request_lost(r);
-		request_close(r);
+		if (r->ended)
+			request_close(r);
 	}
 	uv_close((uv_handle_t *)&s->pipe, server_closed);
 }

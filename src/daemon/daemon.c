@@ -127,6 +127,10 @@ all_created(struct daemon *d)
 	    d->main, CONTROL_SOCKET, daemon_orders, daemon_orders_count(), d, &err);
 	if (d->control == NULL)
 		log_warn("master", "%s: commands cannot reach the daemon", buf_cstr(&err));
+	buf_clear(&err);
+	d->showq = control_server_new(d->main, "public/showq", &daemon_showq, 1, d, &err);
+	if (d->showq == NULL)
+		log_warn("master", "%s: the queue cannot be listed", buf_cstr(&err));
 	buf_fini(&err);
 	d->phase = PHASE_OPEN;
 	d->io_open = d->io_count;
@@ -219,6 +223,7 @@ daemon_io_ended(struct daemon *d)
 		pickup_free(d->pickup);
 	daemon_watchers_end(d);
 	control_server_free(d->control);
+	control_server_free(d->showq);
 	for (size_t i = 0; i < PP_COUNT(d->signals); i++)
 		signal_unwatch(d->signals[i]);
 	/* Answers of the lanes still reach all loops. */

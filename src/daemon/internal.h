@@ -84,7 +84,7 @@ struct daemon {
 	struct qmgr_agent agents[AGENTS_MAX];
 	size_t agent_count;
 	struct pickup *pickup;
-	struct control_server *control;
+	struct control_server *control, *showq;
 	struct signal_watch *signals[3];
 	LIST_HEAD(, watcher) watchers;
 	struct reload *reload;
@@ -132,6 +132,8 @@ extern const struct control_command daemon_orders[];
 size_t daemon_orders_count(void);
 void daemon_event(void *ctx, const char *line);
 void daemon_watchers_end(struct daemon *d);
+/* showq.c */
+extern const struct control_command daemon_showq;
 /* start.c */
 int daemon_prepare(struct daemon *d, const struct say *say);
 void daemon_log_setup(const struct config *cfg, uid_t uid, bool to_stderr);

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include "internal.h"
+#include "pp/spool/repair.h"
 
 enum { BATCH = 256 };
 
@@ -97,14 +98,42 @@ seen(void *ctx, const struct spool_entry *e)
 	return 0;
 }
 
-/* Interrupted deliveries begin again. */
-static int
-recover_one(void *ctx, const struct spool_entry *e)
+static void
+repaired(void *ctx, const struct repair_note *n)
 {
-	struct scan *s = ctx;
+	static const char *const words[] = {
+	    [REPAIR_REQUEUED] = "was being delivered when the last run ended: tried again",
+	    [REPAIR_PURGED] = "removed: half written and left for a week",
+	    [REPAIR_MOVED] = "moved to where its name belongs",
+	    [REPAIR_FINISHED] = "an interrupted repair was finished",
+	    [REPAIR_REMOVED] = "removed: neither a file nor a queue directory",
+	    [REPAIR_BOGUS] = "bogus file name: left alone",
+	    [REPAIR_CORRUPT] = "moved to corrupt",
+	    [REPAIR_MODE] = "owner or mode is not as it should be",
+	};
 
-	spool_move_blk(s->q->spool, e->id, QUEUE_ACTIVE, QUEUE_INCOMING, s->now);
-	return 0;
+	if (n->rc < 0)
+		log_warn("qmgr", "%s: %s: %s", n->path, words[n->what], strerror(-n->rc));
+	else if (n->what == REPAIR_BOGUS || n->what == REPAIR_MODE)
+		log_warn("qmgr", "%s: %s", n->path, words[n->what]);
+	else
+		log_info("qmgr", "%s: %s%s%s", n->path, words[n->what], n->to ? ": " : "",
+		    n->to ? n->to : "");
+}
+
+/* The first walk of a run begins with what the last one may have left behind. */
+static void
+put_in_order(struct scan *s)
+{
+	static const enum queue queues[] = {
+	    QUEUE_DEFER, QUEUE_BOUNCE, QUEUE_TRACE, QUEUE_INCOMING, QUEUE_DEFERRED, QUEUE_HOLD};
+	const struct spool *sp = s->q->spool;
+
+	repair_active_blk(sp, s->now, repaired, s);
+	for (size_t i = 0; i < PP_COUNT(queues); i++) {
+		repair_structure_blk(sp, queues[i], repaired, s);
+		repair_purge_blk(sp, queues[i], s->now, repaired, s);
+	}
 }
 
 static void
@@ -114,7 +143,7 @@ scan_work(struct lane_job *job)
 	const struct spool *sp = s->q->spool;
 
 	if (s->recover)
-		spool_scan_blk(sp, QUEUE_ACTIVE, recover_one, s);
+		put_in_order(s);
 	spool_scan_blk(sp, QUEUE_INCOMING, seen, s);
 	batch_send(s);
 	spool_scan_blk(sp, QUEUE_DEFERRED, seen, s);

@@ -5,7 +5,8 @@
  * ERRORS -errno of binding, with a text.
  *
  * One command per connection: "word [argument]\n". The answer is lines, ended by closing; a line
- * "error TEXT" means failure. Who asks is known by SO_PEERCRED.
+ * "error TEXT" means failure. Who asks is known by SO_PEERCRED. A server whose only command has no
+ * word runs it for every connection at once: that is how showq speaks.
  */
 #pragma once
 #include <sys/types.h>
