@@ -45,6 +45,9 @@ int map_find_keys_blk(
  * in text when one is readable by others than its owner and group, else 0; unreadable is 0. */
 int map_check_permissions_blk(const struct map *m, struct buf *text);
 
+/* Names of the table types, for postconf -m; NULL behind the last. */
+const char *map_type_name(unsigned i);
+
 /* The asynchronous form. keys and their bytes are the caller's until done. */
 struct map_query {
 	struct lane_job job;
