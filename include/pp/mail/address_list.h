@@ -18,8 +18,9 @@ enum {
 struct address_list {
 	struct str text; /* value, may be folded: CR and LF are blanks */
 	size_t at;
+	size_t plain; /* up to here the text holds bare addresses: no name, no bracket */
 	size_t count;
-	bool in_group;
+	struct str phrase;
 };
 
 struct address_mailbox {

@@ -47,7 +47,7 @@ struct envelope {
 	unsigned trace_flags;
 	const char *sasl_method, *sasl_username, *sasl_sender;
 	const char *filter, *redirect; /* L and > records */
-	const char *verp;       /* V record: its two delimiters; NULL = none */
+	const char *verp;              /* V record: its two delimiters; NULL = none */
 	struct origin origin;
 	struct recipient *rcpt;
 	size_t rcpt_count;

@@ -16,6 +16,7 @@ enum esmtp_error {
 	ESMTP_OK,
 	ESMTP_UNSUPPORTED, /* 555 5.5.4 Unsupported option: FOO=1 */
 	ESMTP_BAD_SIZE,    /* 501 5.5.4 Bad message size syntax */
+	ESMTP_TOO_BIG,     /* SIZE of more than 18 digits: 552 5.3.4 */
 	ESMTP_BAD_RET,
 	ESMTP_BAD_ENVID,
 	ESMTP_BAD_NOTIFY,
