@@ -72,6 +72,8 @@ take_attr(struct pickup_file *f, struct str payload, struct recipient *next_rcpt
 							   : BODY_UNKNOWN;
 	else if (str_eq(name, STR("notify_flags")))
 		next_rcpt->notify = number(value, 15);
+	else if (str_eq(name, STR("dsn_orig_rcpt")))
+		next_rcpt->orcpt = arena_str(&f->arena, value);
 }
 
 static void
