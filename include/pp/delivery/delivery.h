@@ -53,6 +53,7 @@ struct delivery {
 	struct status hop;
 	const char *program;            /* of the log lines: "smtp", "relay/smtp"; NULL = transport */
 	bool is_file_damaged;           /* its content cannot be read: qmgr moves it to corrupt/ */
+	bool damaged;                   /* so is the message's file: it belongs into corrupt/ */
 	unsigned conn_use;
 	const char *relay;              /* "host[addr]:port" or "none" */
 	/* Who delivers, and the instance of its loop. */

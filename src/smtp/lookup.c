@@ -1,0 +1,240 @@
+/*
+ * From a next hop to addresses: MX records, then the addresses of their hosts, one preference at a
+ * time, so that nothing is asked for that no delivery needs.
+ *
+ * Only what name service says for certain is permanent (RFC 5321 5.1, RFC 7505); every doubt
+ * defers. A host of ours in the list cuts it off there: what is worse than ourselves would send it
+ * back.
+ */
+#include "internal.h"
+#include "pp/runtime/log.h"
+
+enum { TARGETS_MAX = RESOLVER_MX_MAX * 4 };
+
+static uint64_t *
+seed_of(struct smtp_job *j)
+{
+	return j->svc->p->smtp_randomize_addresses ? &j->smtp->seed : NULL;
+}
+
+/* Would a connection there come back to us? Only at a port where we listen, or at the usual one of
+ * the transport. */
+static bool
+can_loop(struct smtp_job *j)
+{
+	const struct smtp_hop *hop = smtp_job_hop(j);
+
+	return hop->use_mx && smtp_setup_listens(j->setup, hop->port);
+}
+
+static bool
+is_own_name(struct smtp_job *j, const char *host)
+{
+	struct str name = str_of(host);
+
+	if (name.n > 0 && name.p[name.n - 1] == '.')
+		name.n--;
+	return str_caseeq(name, str_of(j->svc->p->myhostname));
+}
+
+/* Of the preference just looked up. */
+static bool
+has_myself(struct smtp_job *j, size_t first)
+{
+	if (!can_loop(j))
+		return false;
+	for (size_t i = first; i < j->group_end; i++)
+		if (j->is_mx && is_own_name(j, j->mx[i].host))
+			return true;
+	for (size_t i = 0; i < j->target_count; i++)
+		if (smtp_setup_owns(j->setup, j->targets[i].text))
+			return true;
+	return false;
+}
+
+static void lookup_host(struct smtp_job *j);
+
+/* All hosts of one preference were asked. */
+static void
+group_done(struct smtp_job *j)
+{
+	size_t first = j->group_end;
+	struct status st;
+
+	while (first > 0 && j->mx[first - 1].preference == j->mx[j->group_end - 1].preference)
+		first--;
+	if (has_myself(j, first)) {
+		j->mx_count = j->mx_next = first;
+		j->target_count = 0;
+		if (!j->mx_tried) {
+			st = smtp_error_loop(&j->arena, smtp_job_hop(j)->host);
+			smtp_job_addresses(j, &st);
+			return;
+		}
+	}
+	if (j->target_count == 0 && smtp_lookup_more(j))
+		return;
+	if (j->target_count > 0) {
+		j->mx_tried = true;
+		smtp_target_sort(j->targets, j->target_count, j->svc->prefer, seed_of(j));
+		smtp_job_addresses(j, NULL);
+		return;
+	}
+	st = j->lookup;
+	smtp_job_addresses(j, j->mx_tried ? NULL : &st);
+}
+
+static void
+host_failed(struct smtp_job *j, const char *host, const struct resolver_answer *a)
+{
+	bool temporary = a->result == RESOLVER_TRY_AGAIN || a->result == RESOLVER_MALFORMED;
+	const char *text = a->text ? a->text : "Host found but no data record of requested type";
+	const char *type = j->svc->family == AF_INET6 ? "AAAA" : "A";
+
+	/* One host in doubt keeps the whole in doubt. */
+	if (j->lookup.cls == STATUS_TEMP)
+		return;
+	if (j->svc->use_native)
+		j->lookup = smtp_error_native(&j->arena, host, temporary);
+	else
+		j->lookup = smtp_error_dns(&j->arena, host, type, text, temporary);
+	if (!temporary && j->is_mx && j->svc->p->smtp_defer_if_no_mx_address_found)
+		j->lookup.cls = STATUS_TEMP;
+}
+
+static void
+on_address(void *ctx, const struct resolver_answer *a)
+{
+	struct smtp_job *j = ctx;
+	const char *host = j->mx[j->mx_next].host;
+
+	j->query = NULL;
+	j->mx_next++;
+	if (a->result != RESOLVER_OK || a->n == 0)
+		host_failed(j, host, a);
+	for (size_t i = 0; a->result == RESOLVER_OK && i < a->n; i++) {
+		struct smtp_target *t = &j->targets[j->target_count];
+
+		if (j->target_count == TARGETS_MAX)
+			break;
+		if (a->address[i].sa.ss_family != AF_INET && a->address[i].sa.ss_family != AF_INET6)
+			continue;
+		*t = (struct smtp_target){.sa = a->address[i].sa, .host = host};
+		memcpy(t->text, a->address[i].text, sizeof t->text);
+		smtp_target_set_port(&t->sa, smtp_job_hop(j)->port);
+		j->target_count++;
+	}
+	if (j->mx_next < j->group_end)
+		lookup_host(j);
+	else
+		group_done(j);
+}
+
+static void
+lookup_host(struct smtp_job *j)
+{
+	j->query = resolver_find_address(j->smtp->resolver, j->mx[j->mx_next].host, j->svc->family,
+	    j->svc->use_native, on_address, j);
+}
+
+bool
+smtp_lookup_has_more(const struct smtp_job *j)
+{
+	return j->mx_next < j->mx_count;
+}
+
+bool
+smtp_lookup_more(struct smtp_job *j)
+{
+	if (!smtp_lookup_has_more(j))
+		return false;
+	j->target_count = j->target = 0;
+	j->group_end = j->mx_next + 1;
+	while (j->group_end < j->mx_count &&
+	       j->mx[j->group_end].preference == j->mx[j->mx_next].preference)
+		j->group_end++;
+	lookup_host(j);
+	return true;
+}
+
+/* The host itself, without MX records (RFC 5321 5.1: an implicit MX), or because of brackets. */
+static void
+use_host(struct smtp_job *j)
+{
+	struct resolver_mx *mx = ARENA_NEW(&j->arena, struct resolver_mx);
+	const char *host = smtp_job_hop(j)->host;
+
+	memcpy(mx->host, host, strlen(host) + 1); /* shorter than RESOLVER_NAME_MAX: target.c */
+	j->mx = mx;
+	j->mx_count = 1;
+	smtp_lookup_more(j);
+}
+
+static void
+use_mx(struct smtp_job *j, const struct resolver_answer *a)
+{
+	size_t n = a->n < RESOLVER_MX_MAX ? a->n : RESOLVER_MX_MAX;
+
+	j->mx = arena_alloc(&j->arena, n * sizeof *j->mx);
+	memcpy(j->mx, a->mx, n * sizeof *j->mx);
+	j->mx_count = n;
+	j->is_mx = true;
+	smtp_target_sort_mx(j->mx, n, seed_of(j));
+	smtp_lookup_more(j);
+}
+
+static void
+on_mx(void *ctx, const struct resolver_answer *a)
+{
+	struct smtp_job *j = ctx;
+	const char *domain = smtp_job_hop(j)->host;
+	struct status st;
+
+	j->query = NULL;
+	switch (a->result) {
+	case RESOLVER_OK:
+		if (a->n == 0) {
+			use_host(j);
+			return;
+		}
+		if (a->n != 1 || a->mx[0].host[0]) {
+			use_mx(j, a);
+			return;
+		}
+		st = smtp_error_null_mx(&j->arena, domain);
+		break;
+	case RESOLVER_NO_DATA:
+		use_host(j);
+		return;
+	case RESOLVER_NOT_FOUND:
+		st = smtp_error_dns(&j->arena, domain, "MX", a->text, false);
+		break;
+	case RESOLVER_TRY_AGAIN:
+	case RESOLVER_MALFORMED:
+	default:
+		if (j->svc->p->ignore_mx_lookup_error) {
+			use_host(j);
+			return;
+		}
+		st = smtp_error_dns(&j->arena, domain, "MX", a->text, true);
+		break;
+	}
+	smtp_job_addresses(j, &st);
+}
+
+void
+smtp_lookup_start(struct smtp_job *j)
+{
+	const struct smtp_hop *hop = smtp_job_hop(j);
+
+	if (!j->targets)
+		j->targets = arena_alloc(&j->arena, TARGETS_MAX * sizeof *j->targets);
+	j->mx_count = j->mx_next = j->group_end = 0;
+	j->target_count = j->target = 0;
+	j->is_mx = j->mx_tried = false;
+	j->lookup = (struct status){0};
+	if (hop->use_mx && j->svc->use_dns)
+		j->query = resolver_find_mx(j->smtp->resolver, hop->host, on_mx, j);
+	else
+		use_host(j);
+}

@@ -1,0 +1,523 @@
+/*
+ * One connection to a server: how it is set up, how replies reach the code that waits for them,
+ * how it ends. TLS and AUTH have files of their own, a message's commands are in transaction.c.
+ *
+ * The states are declared. Whoever sends a command sets the time for its answer; a reply is handed
+ * to the part that owns the state. A session that fails while it is set up tells its job and goes,
+ * so that the job is free to try the next address from inside that call.
+ */
+#include <errno.h>
+#include "internal.h"
+#include "pp/base/sm.h"
+#include "pp/runtime/log.h"
+
+enum { LINGER_RSET = SM_TO(SMTP_QUIT) | SM_TO(SMTP_DEAD) };
+
+static const struct sm_state states[] = {
+    [SMTP_CONNECT] = {"connect", SM_TO(SMTP_GREETING) | SM_TO(SMTP_TLS) | SM_TO(SMTP_DEAD)},
+    [SMTP_GREETING] = {"greeting",
+	SM_TO(SMTP_EHLO) | SM_TO(SMTP_HELO) | SM_TO(SMTP_QUIT) | SM_TO(SMTP_DEAD)},
+    [SMTP_EHLO] = {"ehlo", SM_TO(SMTP_HELO) | SM_TO(SMTP_STARTTLS) | SM_TO(SMTP_AUTH) |
+			       SM_TO(SMTP_READY) | SM_TO(SMTP_QUIT) | SM_TO(SMTP_DEAD)},
+    [SMTP_HELO] = {"helo", SM_TO(SMTP_READY) | SM_TO(SMTP_QUIT) | SM_TO(SMTP_DEAD)},
+    [SMTP_STARTTLS] = {"starttls", SM_TO(SMTP_TLS) | SM_TO(SMTP_AUTH) | SM_TO(SMTP_READY) |
+				       SM_TO(SMTP_QUIT) | SM_TO(SMTP_DEAD)},
+    [SMTP_TLS] = {"tls",
+	SM_TO(SMTP_GREETING) | SM_TO(SMTP_EHLO) | SM_TO(SMTP_QUIT) | SM_TO(SMTP_DEAD)},
+    [SMTP_AUTH] = {"auth", SM_TO(SMTP_READY) | SM_TO(SMTP_QUIT) | SM_TO(SMTP_DEAD)},
+    [SMTP_READY] = {"ready",
+	SM_TO(SMTP_MAIL) | SM_TO(SMTP_RSET) | SM_TO(SMTP_QUIT) | SM_TO(SMTP_DEAD)},
+    [SMTP_MAIL] = {"mail",
+	SM_TO(SMTP_BODY) | SM_TO(SMTP_DOT) | SM_TO(SMTP_READY) | SM_TO(SMTP_DEAD)},
+    [SMTP_BODY] = {"body", SM_TO(SMTP_DOT) | SM_TO(SMTP_DEAD)},
+    [SMTP_DOT] = {"dot", SM_TO(SMTP_READY) | SM_TO(SMTP_DEAD)},
+    [SMTP_RSET] = {"rset", SM_TO(SMTP_READY) | LINGER_RSET},
+    [SMTP_QUIT] = {"quit", SM_TO(SMTP_DEAD)},
+    [SMTP_DEAD] = {"dead", 0},
+};
+
+void
+smtp_session_move(struct smtp_session *ss, enum smtp_state to)
+{
+	sm_move(states, &ss->state, to);
+}
+
+/* Sessions that end by themselves are listed, so that the agent can close them when it goes. */
+static void
+list_ending(struct smtp_session *ss)
+{
+	ss->is_listed = true;
+	ss->prev = NULL;
+	ss->next = ss->smtp->ending;
+	if (ss->next)
+		ss->next->prev = ss;
+	ss->smtp->ending = ss;
+}
+
+static void
+unlist_ending(struct smtp_session *ss)
+{
+	if (!ss->is_listed)
+		return;
+	ss->is_listed = false;
+	if (ss->prev)
+		ss->prev->next = ss->next;
+	else
+		ss->smtp->ending = ss->next;
+	if (ss->next)
+		ss->next->prev = ss->prev;
+}
+
+static void
+session_free(struct smtp_session *ss)
+{
+	reply_fini(&ss->reply);
+	smtp_setup_unref(ss->setup);
+	arena_fini(&ss->arena);
+	mem_free(ss);
+}
+
+/* Calls that may end a session are framed by enter and leave, so that it outlives them. */
+static void
+enter(struct smtp_session *ss)
+{
+	ss->depth++;
+}
+
+static void
+leave(struct smtp_session *ss)
+{
+	if (--ss->depth == 0 && ss->state == SMTP_DEAD)
+		session_free(ss);
+}
+
+/* The TLS session is fetched at the end: with TLS 1.3 tickets come late. */
+static void
+remember_tls(struct smtp_session *ss)
+{
+	struct tls_session *ts;
+
+	if (!ss->stream || !stream_tls(ss->stream) || ss->uses == 0)
+		return;
+	ts = stream_tls_session(ss->stream);
+	if (ts)
+		smtp_tls_remember(
+		    ss->smtp, arena_printf(&ss->arena, "%s %s", ss->o.svc->name, ss->address), ts);
+}
+
+static void
+bury(struct smtp_session *ss)
+{
+	enter(ss);
+	smtp_session_move(ss, SMTP_DEAD);
+	smtp_cache_drop(ss);
+	unlist_ending(ss);
+	timer_stop(&ss->idle);
+	ss->job = NULL;
+	if (ss->connecting)
+		stream_connect_cancel(ss->connecting);
+	ss->connecting = NULL;
+	ss->stream = NULL;
+	sasl_exchange_free(ss->sasl);
+	ss->sasl = NULL;
+	if (ss->o.tls)
+		tls_context_unref(ss->o.tls);
+	ss->o.tls = NULL;
+	if (ss->o.password)
+		explicit_bzero((char *)(uintptr_t)ss->o.password, strlen(ss->o.password));
+	leave(ss);
+}
+
+void
+smtp_session_close(struct smtp_session *ss)
+{
+	if (ss->stream)
+		stream_abort(ss->stream);
+	bury(ss);
+}
+
+void
+smtp_session_quit(struct smtp_session *ss)
+{
+	struct stream *st = ss->stream;
+
+	ss->job = NULL;
+	if (!st) {
+		smtp_session_close(ss);
+		return;
+	}
+	remember_tls(ss);
+	smtp_cache_drop(ss);
+	timer_stop(&ss->idle);
+	if (ss->o.svc->p->smtp_skip_quit_response) {
+		stream_write(st, STR("QUIT\r\n"));
+		stream_flush(st);
+		stream_close(st);
+		bury(ss);
+		return;
+	}
+	smtp_session_move(ss, SMTP_QUIT);
+	if (!ss->is_listed)
+		list_ending(ss);
+	smtp_session_command(ss, ss->o.svc->p->smtp_quit_timeout, "QUIT");
+}
+
+void
+smtp_session_command(struct smtp_session *ss, int64_t timeout_ms, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	buf_vprintf(stream_out(ss->stream), fmt, ap);
+	va_end(ap);
+	stream_write(ss->stream, STR("\r\n"));
+	stream_deadline(ss->stream, timeout_ms);
+	stream_flush(ss->stream);
+}
+
+void
+smtp_session_fail(struct smtp_session *ss, const struct status *st, bool polite, bool plain)
+{
+	struct smtp_job *j = ss->job;
+	struct status copy = status_copy(&j->arena, st);
+	bool is_connect = ss->state == SMTP_CONNECT;
+
+	enter(ss);
+	ss->job = NULL;
+	if (polite)
+		smtp_session_quit(ss);
+	else
+		smtp_session_close(ss);
+	smtp_job_session_failed(
+	    j, &copy, is_connect ? SMTP_TROUBLE_CONNECT : SMTP_TROUBLE_SESSION, plain);
+	leave(ss);
+}
+
+static const char *
+phase(const struct smtp_session *ss)
+{
+	switch ((enum smtp_state)ss->state) {
+	case SMTP_GREETING:
+		return smtp_phase_greeting;
+	case SMTP_HELO:
+		return smtp_phase_helo;
+	case SMTP_STARTTLS:
+		return smtp_phase_starttls;
+	default:
+		return smtp_phase_ehlo; /* AUTH too, as Postfix has it */
+	}
+}
+
+void
+smtp_session_ehlo(struct smtp_session *ss)
+{
+	const struct params *p = ss->o.svc->p;
+
+	/* Nothing learnt before is kept: after STARTTLS the clear-text answer counts for nothing.
+	 */
+	ss->ehlo = (struct esmtp_ehlo){.mechs = "", .host = ""};
+	smtp_session_move(ss, p->smtp_never_send_ehlo ? SMTP_HELO : SMTP_EHLO);
+	smtp_session_command(ss, p->smtp_helo_timeout, "%s %s",
+	    p->smtp_never_send_ehlo ? "HELO" : "EHLO", p->smtp_helo_name);
+}
+
+static void
+greeting_replied(struct smtp_session *ss)
+{
+	const struct params *p = ss->o.svc->p;
+	const char *text = reply_text(&ss->arena, &ss->reply);
+
+	if (reply_class(&ss->reply) != 2) {
+		struct status st =
+		    smtp_error_refused(&ss->arena, ss->peer, &ss->reply, p->smtp_skip_5xx_greeting);
+
+		smtp_session_fail(ss, &st, !ss->is_broken, false);
+		return;
+	}
+	if (p->smtp_always_send_ehlo || p->smtp_never_send_ehlo || strstr(text, "ESMTP")) {
+		smtp_session_ehlo(ss);
+		return;
+	}
+	smtp_session_move(ss, SMTP_HELO);
+	smtp_session_command(ss, p->smtp_helo_timeout, "HELO %s", p->smtp_helo_name);
+}
+
+/* A server that calls itself by our name, at a port where we listen: the mail would go round. */
+static bool
+is_myself(const struct smtp_session *ss)
+{
+	const struct params *p = ss->o.svc->p;
+
+	return str_caseeq(str_of(ss->ehlo.host), str_of(p->myhostname)) &&
+	       smtp_setup_listens(ss->setup, ss->o.hop->port) && !ss->o.hop->has_port;
+}
+
+static void
+ehlo_replied(struct smtp_session *ss)
+{
+	const struct params *p = ss->o.svc->p;
+
+	/* RFC 5321 3.2: EHLO that is not understood is followed by HELO; 421 ends the session. */
+	if (reply_class(&ss->reply) != 2 && !ss->is_broken) {
+		smtp_session_move(ss, SMTP_HELO);
+		smtp_session_command(ss, p->smtp_helo_timeout, "HELO %s", p->smtp_helo_name);
+		return;
+	}
+	if (reply_class(&ss->reply) != 2) {
+		struct status st = smtp_error_refused(&ss->arena, ss->peer, &ss->reply, false);
+
+		smtp_session_fail(ss, &st, false, false);
+		return;
+	}
+	esmtp_ehlo_parse(
+	    &ss->arena, reply_lines(&ss->reply), str_of(p->smtp_discard_ehlo_keywords), &ss->ehlo);
+	if (is_myself(ss)) {
+		struct status st = smtp_error_loop(&ss->arena, ss->o.hop->host);
+
+		log_warn(ss->o.svc->program, "host %s replied to HELO/EHLO with my own hostname %s",
+		    ss->address, p->myhostname);
+		smtp_session_fail(ss, &st, true, false);
+		return;
+	}
+	smtp_session_set_up(ss);
+}
+
+static void
+helo_replied(struct smtp_session *ss)
+{
+	if (reply_class(&ss->reply) == 2) {
+		smtp_session_set_up(ss);
+		return;
+	}
+	struct status st = smtp_error_refused(&ss->arena, ss->peer, &ss->reply, false);
+
+	smtp_session_fail(ss, &st, !ss->is_broken, false);
+}
+
+void
+smtp_session_set_up(struct smtp_session *ss)
+{
+	bool has_tls = stream_tls(ss->stream) != NULL;
+
+	if (!has_tls && ss->o.level != TLS_NONE) {
+		if (ss->o.tls && (ss->ehlo.ext & ESMTP_STARTTLS)) {
+			smtp_session_move(ss, SMTP_STARTTLS);
+			smtp_session_command(ss, ss->o.svc->p->smtp_starttls_timeout, "STARTTLS");
+			return;
+		}
+		if (ss->o.level >= TLS_ENCRYPT) {
+			struct status st = smtp_error_tls_not_offered(&ss->arena, ss->peer);
+
+			smtp_session_fail(ss, &st, true, false);
+			return;
+		}
+	}
+	smtp_session_auth(ss);
+}
+
+/* Between transactions, or on its way out. */
+static void
+ending_replied(struct smtp_session *ss)
+{
+	if (ss->state == SMTP_RSET && reply_class(&ss->reply) == 2) {
+		smtp_session_move(ss, SMTP_READY);
+		unlist_ending(ss);
+		if (!smtp_cache_put(ss))
+			smtp_session_quit(ss);
+		return;
+	}
+	smtp_session_close(ss); /* the answer to QUIT, or words nobody asked for */
+}
+
+static void
+replied(struct smtp_session *ss)
+{
+	if (ss->reply.code == 421 || ss->reply.state == REPLY_BAD)
+		ss->is_broken = true;
+	if (ss->reply.state == REPLY_BAD)
+		log_warn(ss->o.svc->program, "%s%snon-ESMTP response from %s: %s",
+		    ss->job ? ss->job->d->queue_id : "", ss->job ? ": " : "", ss->address,
+		    reply_text(&ss->arena, &ss->reply));
+	switch ((enum smtp_state)ss->state) {
+	case SMTP_GREETING:
+		greeting_replied(ss);
+		break;
+	case SMTP_EHLO:
+		ehlo_replied(ss);
+		break;
+	case SMTP_HELO:
+		helo_replied(ss);
+		break;
+	case SMTP_STARTTLS:
+		smtp_session_starttls_replied(ss);
+		break;
+	case SMTP_AUTH:
+		smtp_session_auth_replied(ss);
+		break;
+	case SMTP_MAIL:
+	case SMTP_DOT:
+		smtp_transaction_replied(ss->job);
+		break;
+	default:
+		ending_replied(ss);
+		break;
+	}
+}
+
+/* Replies that are complete are handed out. While the body is sent, what the server says waits:
+ * it is the answer to the dot. */
+static void
+read_replies(struct smtp_session *ss)
+{
+	while (ss->state != SMTP_DEAD && ss->state != SMTP_BODY && ss->state != SMTP_TLS) {
+		struct str in = stream_in(ss->stream);
+		enum reply_state rs;
+		size_t used;
+
+		if (in.n == 0)
+			return;
+		rs = reply_feed(&ss->reply, in, &used);
+		stream_consume(ss->stream, used);
+		if (rs == REPLY_MORE)
+			return;
+		replied(ss);
+		if (ss->state != SMTP_DEAD)
+			reply_clear(&ss->reply);
+	}
+}
+
+static void
+on_readable(void *ctx)
+{
+	struct smtp_session *ss = ctx;
+
+	enter(ss);
+	read_replies(ss);
+	leave(ss);
+}
+
+static void
+on_drained(void *ctx)
+{
+	struct smtp_session *ss = ctx;
+
+	enter(ss);
+	if (ss->job && (ss->state == SMTP_MAIL || ss->state == SMTP_BODY))
+		smtp_transaction_drained(ss->job);
+	leave(ss);
+}
+
+static void
+on_closed(void *ctx, int err)
+{
+	struct smtp_session *ss = ctx;
+
+	enter(ss);
+	read_replies(ss);
+	if (ss->state == SMTP_DEAD)
+		goto out;
+	if (!ss->job) {
+		smtp_session_close(ss);
+	} else if (ss->state >= SMTP_MAIL) {
+		smtp_transaction_lost(ss->job, err);
+	} else {
+		struct status st = smtp_error_lost(&ss->arena, ss->peer, phase(ss), err);
+
+		smtp_session_fail(ss, &st, false, false);
+	}
+out:
+	leave(ss);
+}
+
+static const struct stream_ops ops = {on_readable, on_drained, on_closed};
+
+static void
+on_connected(void *ctx, int err, struct stream *st)
+{
+	struct smtp_session *ss = ctx;
+
+	ss->connecting = NULL;
+	if (err < 0) {
+		struct status failed = smtp_error_connect(&ss->arena, ss->address, err);
+
+		smtp_session_fail(ss, &failed, false, false);
+		return;
+	}
+	ss->stream = st;
+	stream_set_ops(st, &ops, ss);
+	stream_resume(st);
+	smtp_job_connected(ss->job);
+	if (ss->o.implicit_tls) {
+		smtp_session_tls_begin(ss);
+		return;
+	}
+	smtp_session_move(ss, SMTP_GREETING);
+	stream_deadline(st, ss->o.svc->p->smtp_helo_timeout);
+}
+
+static void
+copy_options(struct smtp_session *ss, const struct smtp_session_options *o)
+{
+	struct smtp_hop *hop = ARENA_NEW(&ss->arena, struct smtp_hop);
+	struct smtp_target *target = ARENA_NEW(&ss->arena, struct smtp_target);
+
+	ss->o = *o;
+	*hop = *o->hop;
+	hop->text = arena_strdup(&ss->arena, o->hop->text);
+	hop->host = arena_strdup(&ss->arena, o->hop->host);
+	*target = *o->target;
+	target->host = arena_strdup(&ss->arena, o->target->host);
+	ss->o.hop = hop;
+	ss->o.target = target;
+	ss->o.identity = arena_strdup(&ss->arena, o->identity);
+	if (o->user) {
+		ss->o.user = arena_strdup(&ss->arena, o->user);
+		ss->o.password = arena_strdup(&ss->arena, o->password);
+	}
+	if (o->tls)
+		tls_context_ref(o->tls);
+}
+
+struct smtp_session *
+smtp_session_new(struct smtp *s, struct smtp_job *job, const struct smtp_session_options *o)
+{
+	struct smtp_session *ss = MEM_NEW(struct smtp_session);
+	const struct sockaddr_storage *local;
+
+	ss->smtp = s;
+	ss->setup = job->setup;
+	smtp_setup_ref(ss->setup);
+	ss->job = job;
+	ss->created = loop_now(s->loop);
+	reply_init(&ss->reply);
+	copy_options(ss, o);
+	ss->peer.host = ss->o.target->host;
+	ss->peer.name = arena_printf(&ss->arena, "%s[%s]", ss->o.target->host, ss->o.target->text);
+	ss->address = arena_printf(&ss->arena, "%s:%u", ss->peer.name, ss->o.hop->port);
+	local = o->target->sa.ss_family == AF_INET6 ? &o->svc->bind6 : &o->svc->bind4;
+	ss->connecting =
+	    stream_connect(s->loop, (const struct sockaddr *)(const void *)&ss->o.target->sa,
+		local->ss_family == AF_UNSPEC ? NULL : (const struct sockaddr *)(const void *)local,
+		o->svc->p->smtp_connect_timeout, on_connected, ss);
+	return ss;
+}
+
+void
+smtp_session_release(struct smtp_session *ss, bool is_dirty)
+{
+	ss->job = NULL;
+	if (ss->is_broken) {
+		smtp_session_close(ss);
+		return;
+	}
+	if (ss->state != SMTP_READY)
+		smtp_session_move(ss, SMTP_READY);
+	remember_tls(ss);
+	if (is_dirty) {
+		smtp_session_move(ss, SMTP_RSET);
+		list_ending(ss);
+		smtp_session_command(ss, ss->o.svc->p->smtp_rset_timeout, "RSET");
+	} else if (!smtp_cache_put(ss)) {
+		smtp_session_quit(ss);
+	}
+}

@@ -1,0 +1,103 @@
+/*
+ * AUTH: credentials were found before the connection was made, the exchange itself is net/sasl's.
+ *
+ * A server that offers no AUTH although there is a password gets the mail without, as Postfix does
+ * it, but the log says so: this is how a relay that dropped AUTH in clear is noticed.
+ */
+#include <errno.h>
+#include "internal.h"
+#include "pp/runtime/log.h"
+
+static void
+ready(struct smtp_session *ss)
+{
+	smtp_session_move(ss, SMTP_READY);
+	stream_deadline(ss->stream, -1);
+	sasl_exchange_free(ss->sasl);
+	ss->sasl = NULL;
+	if (ss->o.password)
+		explicit_bzero((char *)(uintptr_t)ss->o.password, strlen(ss->o.password));
+	ss->o.password = NULL;
+	smtp_job_ready(ss->job);
+}
+
+static void
+exchange_failed(struct smtp_session *ss, int err, const char *why)
+{
+	struct status st = smtp_error_auth_failed(&ss->arena, ss->peer, err, why ? why : "");
+
+	smtp_session_fail(ss, &st, true, false);
+}
+
+static void
+on_step(void *ctx, int rc, const char *mech, const char *response, const char *error)
+{
+	struct smtp_session *ss = ctx;
+	int64_t timeout = ss->o.svc->p->smtp_mail_timeout;
+
+	if (rc < 0) {
+		exchange_failed(ss, rc, error);
+		return;
+	}
+	if (mech && response)
+		smtp_session_command(ss, timeout, "AUTH %s %s", mech, response);
+	else if (mech)
+		smtp_session_command(ss, timeout, "AUTH %s", mech);
+	else
+		smtp_session_command(ss, timeout, "%s", response ? response : "");
+	stream_resume(ss->stream);
+}
+
+void
+smtp_session_auth(struct smtp_session *ss)
+{
+	const struct params *p = ss->o.svc->p;
+	bool has_tls = stream_tls(ss->stream) != NULL;
+
+	if (ss->o.user && !(ss->ehlo.ext & ESMTP_AUTH) && !ss->is_noted) {
+		ss->is_noted = true;
+		log_warn(ss->o.svc->program,
+		    "host %s does not offer AUTH%s: mail goes without, although there is a "
+		    "password for "
+		    "it in smtp_sasl_password_maps",
+		    ss->address, has_tls ? "" : " without TLS");
+	}
+	if (!ss->o.user || !(ss->ehlo.ext & ESMTP_AUTH)) {
+		ready(ss);
+		return;
+	}
+	struct sasl_options o = {
+	    .host = ss->o.target->host,
+	    .user = ss->o.user,
+	    .password = ss->o.password,
+	    .offered = ss->ehlo.mechs,
+	    .filter = p->smtp_sasl_mechanism_filter,
+	    .security_options = ss->is_verified ? p->smtp_sasl_tls_verified_security_options
+				: has_tls       ? p->smtp_sasl_tls_security_options
+						: p->smtp_sasl_security_options,
+	    .tls = has_tls,
+	};
+
+	smtp_session_move(ss, SMTP_AUTH);
+	ss->sasl = sasl_exchange_new(ss->smtp->sasl, &o);
+	stream_pause(ss->stream); /* one question at a time: now it is libsasl2's turn */
+	sasl_exchange_first(ss->sasl, on_step, ss);
+}
+
+void
+smtp_session_auth_replied(struct smtp_session *ss)
+{
+	struct str lines = reply_lines(&ss->reply);
+
+	if (reply_class(&ss->reply) == 2) {
+		ready(ss);
+	} else if (ss->reply.code == 334) {
+		stream_pause(ss->stream);
+		sasl_exchange_next(ss->sasl, str_trim(str_from(lines, 4)), on_step, ss);
+	} else {
+		struct status st = smtp_error_auth_said(
+		    &ss->arena, ss->peer, &ss->reply, !ss->o.svc->p->smtp_sasl_auth_soft_bounce);
+
+		smtp_session_fail(ss, &st, !ss->is_broken, false);
+	}
+}

@@ -1,0 +1,348 @@
+/*
+ * One configuration, compiled for the client: per transport its levels, TLS contexts, password
+ * table and numbers, each with the `-o` of its row.
+ *
+ * All that can be wrong is found here, at start or reload, and named by its parameter; deliveries
+ * then work on a snapshot and have no configuration errors left to report.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ifaddrs.h>
+#include <netinet/in.h>
+#include "internal.h"
+
+enum { OWN_MAX = 256 };
+
+static void
+destroy(struct snap *snap)
+{
+	struct smtp_setup *su = PP_CONTAINER(snap, struct smtp_setup, snap);
+
+	for (size_t i = 0; i < su->service_count; i++)
+		map_unref(su->services[i].passwords);
+	for (size_t i = 0; i < su->tls_count; i++)
+		if (su->tls[i].context)
+			tls_context_unref(su->tls[i].context);
+	snap_unref(&su->config->snap);
+	arena_fini(&su->arena);
+	mem_free(su);
+}
+
+void
+smtp_setup_ref(struct smtp_setup *su)
+{
+	snap_ref(&su->snap);
+}
+
+void
+smtp_setup_unref(struct smtp_setup *su)
+{
+	if (su)
+		snap_unref(&su->snap);
+}
+
+static bool
+same(const char *a, const char *b)
+{
+	return str_eq(str_of(a ? a : ""), str_of(b ? b : ""));
+}
+
+static bool
+same_options(const struct tls_options *a, const struct tls_options *b)
+{
+	return same(a->cert_file, b->cert_file) && same(a->key_file, b->key_file) &&
+	       same(a->ca_file, b->ca_file) && same(a->ca_path, b->ca_path) &&
+	       same(a->protocols, b->protocols) && same(a->ciphers, b->ciphers) &&
+	       same(a->exclude_ciphers, b->exclude_ciphers);
+}
+
+static const char *
+or_null(const char *s)
+{
+	return *s ? s : NULL;
+}
+
+static size_t
+add_tls(struct smtp_setup *su, const struct params *p, bool is_mandatory)
+{
+	struct tls_options o = {
+	    .cert_file = or_null(p->smtp_tls_cert_file),
+	    .key_file = or_null(p->smtp_tls_key_file),
+	    .ca_file = or_null(p->smtp_tls_CAfile),
+	    .ca_path = or_null(p->smtp_tls_CApath),
+	    .protocols = is_mandatory ? p->smtp_tls_mandatory_protocols : p->smtp_tls_protocols,
+	    .ciphers = is_mandatory ? p->smtp_tls_mandatory_ciphers : p->smtp_tls_ciphers,
+	    .exclude_ciphers = or_null(p->smtp_tls_exclude_ciphers),
+	};
+
+	for (size_t i = 0; i < su->tls_count; i++)
+		if (same_options(&su->tls[i].options, &o))
+			return i;
+	su->tls[su->tls_count].options = o;
+	return su->tls_count++;
+}
+
+static int
+need_tls_blk(struct smtp_setup *su, size_t i, struct buf *err)
+{
+	if (su->tls[i].context)
+		return 0;
+	return tls_context_new_blk(&su->tls[i].options, &su->tls[i].context, err);
+}
+
+/* smtp_tls_security_level, and what came before it. */
+static int
+find_level(const struct params *p, enum tls_level *ret, struct buf *err)
+{
+	if (!*p->smtp_tls_security_level) {
+		*ret = p->smtp_enforce_tls ? TLS_ENCRYPT : p->smtp_use_tls ? TLS_MAY : TLS_NONE;
+		return 0;
+	}
+	if (tls_level_parse(p->smtp_tls_security_level, ret) < 0) {
+		buf_printf(err, "smtp_tls_security_level = %s: this level is not available here",
+		    p->smtp_tls_security_level);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int
+parse_family(const char *words)
+{
+	struct str rest = str_of(words), word;
+	bool v4 = false, v6 = false;
+
+	while (str_token(&rest, ", \t", &word)) {
+		v4 = v4 || str_caseeq(word, STR("ipv4")) || str_caseeq(word, STR("all"));
+		v6 = v6 || str_caseeq(word, STR("ipv6")) || str_caseeq(word, STR("all"));
+	}
+	return v4 == v6 ? AF_UNSPEC : v4 ? AF_INET : AF_INET6;
+}
+
+static int
+parse_bind(
+    const char *name, const char *text, int family, struct sockaddr_storage *to, struct buf *err)
+{
+	void *raw = family == AF_INET ? (void *)&((struct sockaddr_in *)(void *)to)->sin_addr
+				      : (void *)&((struct sockaddr_in6 *)(void *)to)->sin6_addr;
+
+	if (!*text)
+		return 0;
+	if (inet_pton(family, text, raw) != 1) {
+		buf_printf(err, "%s = %s: not an %s address", name, text,
+		    family == AF_INET ? "IPv4" : "IPv6");
+		return -EINVAL;
+	}
+	to->ss_family = (sa_family_t)family;
+	return 0;
+}
+
+static int
+open_passwords_blk(struct smtp_service *sv, struct buf *warn, struct buf *err)
+{
+	const struct params *p = sv->p;
+	struct buf text;
+	int rc;
+
+	if (!p->smtp_sasl_auth_enable)
+		return 0;
+	buf_init(&text, 1024);
+	if (!*p->smtp_sasl_password_maps) {
+		buf_adds(err, "smtp_sasl_auth_enable = yes needs smtp_sasl_password_maps");
+		rc = -EINVAL;
+		goto out;
+	}
+	rc = map_open(p->smtp_sasl_password_maps, &sv->passwords, &text);
+	if (rc < 0) {
+		buf_printf(err, "smtp_sasl_password_maps: %s", buf_cstr(&text));
+		goto out;
+	}
+	if (map_check_permissions_blk(sv->passwords, &text) > 0 &&
+	    !memmem(buf_cstr(warn), buf_str(warn).n, buf_cstr(&text), buf_str(&text).n))
+		buf_printf(warn, "smtp_sasl_password_maps: %s\n", buf_cstr(&text));
+	rc = sasl_security_options_check(p->smtp_sasl_security_options, err);
+	if (rc == 0)
+		rc = sasl_security_options_check(p->smtp_sasl_tls_security_options, err);
+out:
+	buf_fini(&text);
+	return rc;
+}
+
+static int
+compile_tls_blk(struct smtp_setup *su, struct smtp_service *sv, struct buf *err)
+{
+	int rc = find_level(sv->p, &sv->level, err);
+
+	if (rc < 0)
+		return rc;
+	sv->tls_may = add_tls(su, sv->p, false);
+	sv->tls_must = add_tls(su, sv->p, true);
+	/* Contexts cost time and memory (all the system's CAs), so only those that will be needed;
+	 * port 465 under level none or may is found later. */
+	if (sv->level == TLS_MAY)
+		rc = need_tls_blk(su, sv->tls_may, err);
+	else if (sv->level > TLS_MAY || sv->p->smtp_tls_wrappermode)
+		rc = need_tls_blk(su, sv->tls_must, err);
+	return rc;
+}
+
+/* "postfix/relay" under syslog_name "postfix" is shown as postfix/relay/smtp. */
+static const char *
+find_program(struct smtp_setup *su, const struct service *row)
+{
+	struct str own = str_of(row->params->syslog_name);
+	struct str common = str_of(su->config->params->syslog_name);
+
+	if (own.n > common.n + 1 && str_starts(own, common) && own.p[common.n] == '/')
+		return arena_printf(&su->arena, "%s/%s", own.p + common.n + 1, row->command);
+	return arena_strdup(&su->arena, row->command);
+}
+
+static int
+compile_blk(struct smtp_setup *su, const struct service *row, struct buf *warn, struct buf *err)
+{
+	struct smtp_service *sv = &su->services[su->service_count++];
+	const struct params *p = row->params;
+	int rc;
+
+	sv->name = row->name;
+	sv->row = row;
+	sv->p = p;
+	sv->program = find_program(su, row);
+	sv->family = parse_family(p->inet_protocols);
+	sv->prefer = parse_family(p->smtp_address_preference);
+	sv->use_dns =
+	    !p->disable_dns_lookups && !str_eq(str_of(p->smtp_dns_support_level), STR("disabled"));
+	sv->use_native = !sv->use_dns || strstr(p->smtp_host_lookup, "native") != NULL;
+	sv->port = smtp_target_port(str_of(p->smtp_tcp_port), p->known_tcp_ports);
+	if (sv->port == 0) {
+		buf_printf(err, "smtp_tcp_port = %s: no such port", p->smtp_tcp_port);
+		return -EINVAL;
+	}
+	rc = parse_bind("smtp_bind_address", p->smtp_bind_address, AF_INET, &sv->bind4, err);
+	if (rc == 0)
+		rc = parse_bind(
+		    "smtp_bind_address6", p->smtp_bind_address6, AF_INET6, &sv->bind6, err);
+	if (rc == 0)
+		rc = compile_tls_blk(su, sv, err);
+	if (rc == 0)
+		rc = open_passwords_blk(sv, warn, err);
+	return rc;
+}
+
+static void
+add_own_address(struct smtp_setup *su, const char *text)
+{
+	if (su->own_address_count < OWN_MAX)
+		su->own_addresses[su->own_address_count++] = arena_strdup(&su->arena, text);
+}
+
+/* inet_interfaces and proxy_interfaces: a mail exchanger at one of these is this machine. */
+static void
+find_own_addresses_blk(struct smtp_setup *su)
+{
+	const struct params *p = su->config->params;
+	struct str rest = str_of(p->proxy_interfaces), word;
+	struct ifaddrs *all = NULL;
+	char text[INET6_ADDRSTRLEN];
+
+	su->own_addresses = arena_alloc(&su->arena, OWN_MAX * sizeof *su->own_addresses);
+	while (str_token(&rest, ", \t", &word))
+		add_own_address(su, arena_str(&su->arena, word));
+	rest = str_of(p->inet_interfaces);
+	while (str_token(&rest, ", \t", &word))
+		add_own_address(su, arena_str(&su->arena, word));
+	if (!str_caseeq(str_of(p->inet_interfaces), STR("all")) &&
+	    !str_caseeq(str_of(p->inet_interfaces), STR("loopback-only")))
+		return;
+	if (getifaddrs(&all) < 0)
+		return;
+	for (struct ifaddrs *i = all; i; i = i->ifa_next) {
+		const void *raw = NULL;
+
+		if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET)
+			raw = &((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr;
+		else if (i->ifa_addr && i->ifa_addr->sa_family == AF_INET6)
+			raw = &((struct sockaddr_in6 *)(void *)i->ifa_addr)->sin6_addr;
+		if (raw && inet_ntop(i->ifa_addr->sa_family, raw, text, sizeof text))
+			add_own_address(su, text);
+	}
+	freeifaddrs(all);
+}
+
+/* Port 25 and those of our own inet services. */
+static void
+find_own_ports(struct smtp_setup *su)
+{
+	const char *known = su->config->params->known_tcp_ports;
+
+	su->own_ports = arena_alloc(&su->arena, OWN_MAX * sizeof *su->own_ports);
+	su->own_ports[su->own_port_count++] = 25;
+	for (const struct service *row = NULL; (row = config_service_next(su->config, row));) {
+		struct str name = str_of(row->name);
+		size_t colon = str_rindex(name, ':');
+		unsigned port;
+
+		if (!str_eq(str_of(row->type), STR("inet")) || su->own_port_count == OWN_MAX)
+			continue;
+		port = smtp_target_port(colon < name.n ? str_from(name, colon + 1) : name, known);
+		if (port)
+			su->own_ports[su->own_port_count++] = port;
+	}
+}
+
+int
+smtp_setup_new_blk(struct config *cfg, struct smtp_setup **ret, struct buf *warn, struct buf *err)
+{
+	struct smtp_setup *su = MEM_NEW(struct smtp_setup);
+	size_t rows = 0;
+	int rc = 0;
+
+	snap_init(&su->snap, destroy);
+	snap_ref(&cfg->snap);
+	su->config = cfg;
+	for (const struct service *row = NULL; (row = config_service_next(cfg, row));)
+		rows++;
+	su->services = arena_alloc(&su->arena, (rows + 1) * sizeof *su->services);
+	su->tls = arena_alloc(&su->arena, (2 * rows + 1) * sizeof *su->tls);
+	find_own_addresses_blk(su);
+	find_own_ports(su);
+	for (const struct service *row = NULL; rc == 0 && (row = config_service_next(cfg, row));)
+		if (str_eq(str_of(row->command), STR("smtp")))
+			rc = compile_blk(su, row, warn, err);
+	if (rc < 0)
+		snap_unref(&su->snap);
+	else
+		*ret = su;
+	return rc;
+}
+
+const struct smtp_service *
+smtp_setup_find(const struct smtp_setup *su, const struct delivery *d)
+{
+	for (size_t i = 0; i < su->service_count; i++)
+		if (su->services[i].row == d->service)
+			return &su->services[i];
+	for (size_t i = 0; i < su->service_count; i++)
+		if (str_eq(str_of(su->services[i].name), str_of(d->transport)))
+			return &su->services[i];
+	return NULL;
+}
+
+bool
+smtp_setup_owns(const struct smtp_setup *su, const char *address)
+{
+	for (size_t i = 0; i < su->own_address_count; i++)
+		if (str_caseeq(str_of(su->own_addresses[i]), str_of(address)))
+			return true;
+	return false;
+}
+
+bool
+smtp_setup_listens(const struct smtp_setup *su, unsigned port)
+{
+	for (size_t i = 0; i < su->own_port_count; i++)
+		if (su->own_ports[i] == port)
+			return true;
+	return false;
+}
