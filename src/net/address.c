@@ -13,7 +13,7 @@
 #include "pp/net/stream.h"
 
 int
-address_parse(struct str text, unsigned port, struct sockaddr_storage *ret)
+net_address_parse(struct str text, unsigned port, struct sockaddr_storage *ret)
 {
 	struct sockaddr_in *v4 = (void *)ret;
 	struct sockaddr_in6 *v6 = (void *)ret;
@@ -42,23 +42,23 @@ address_parse(struct str text, unsigned port, struct sockaddr_storage *ret)
 }
 
 int
-address_parse_port(struct str text, unsigned port, struct sockaddr_storage *ret)
+net_address_parse_port(struct str text, unsigned port, struct sockaddr_storage *ret)
 {
 	size_t colon = str_rindex(text, ':');
 	int64_t number;
 
-	if (address_parse(text, port, ret) == 0)
+	if (net_address_parse(text, port, ret) == 0)
 		return 0;
 	if (colon == text.n || str_number(str_from(text, colon + 1), 1, 65535, &number) < 0)
 		return -EINVAL;
 	/* "::1:53" would be ambiguous: an IPv6 address with a port needs its brackets. */
 	if (str_index(text, ':') != colon && text.p[0] != '[')
 		return -EINVAL;
-	return address_parse(str_head(text, colon), (unsigned)number, ret);
+	return net_address_parse(str_head(text, colon), (unsigned)number, ret);
 }
 
 void
-address_describe(const struct sockaddr *sa, struct stream_peer *ret)
+net_address_describe(const struct sockaddr *sa, struct stream_peer *ret)
 {
 	const struct sockaddr_in *v4 = (const void *)sa;
 	const struct sockaddr_in6 *v6 = (const void *)sa;
@@ -78,7 +78,7 @@ address_describe(const struct sockaddr *sa, struct stream_peer *ret)
 }
 
 socklen_t
-address_size(const struct sockaddr *sa)
+net_address_size(const struct sockaddr *sa)
 {
 	if (sa->sa_family == AF_INET)
 		return sizeof(struct sockaddr_in);
@@ -88,11 +88,11 @@ address_size(const struct sockaddr *sa)
 }
 
 bool
-address_same(const struct sockaddr *a, const struct sockaddr *b)
+net_address_same(const struct sockaddr *a, const struct sockaddr *b)
 {
 	struct stream_peer x, y;
 
-	address_describe(a, &x);
-	address_describe(b, &y);
+	net_address_describe(a, &x);
+	net_address_describe(b, &y);
 	return x.family == y.family && x.address[0] && strcmp(x.address, y.address) == 0;
 }

@@ -10,11 +10,11 @@
 struct stream_peer;
 
 /* "127.0.0.1" or "::1", also in brackets. */
-int address_parse(struct str text, unsigned port, struct sockaddr_storage *ret);
+int net_address_parse(struct str text, unsigned port, struct sockaddr_storage *ret);
 /* "127.0.0.1:53", "[::1]:53", an address alone gets the default port. */
-int address_parse_port(struct str text, unsigned port, struct sockaddr_storage *ret);
+int net_address_parse_port(struct str text, unsigned port, struct sockaddr_storage *ret);
 /* What is no address is family AF_UNIX or AF_UNSPEC with an empty text. */
-void address_describe(const struct sockaddr *sa, struct stream_peer *ret);
-socklen_t address_size(const struct sockaddr *sa);
+void net_address_describe(const struct sockaddr *sa, struct stream_peer *ret);
+socklen_t net_address_size(const struct sockaddr *sa);
 /* Same address, the ports do not matter. */
-bool address_same(const struct sockaddr *a, const struct sockaddr *b);
+bool net_address_same(const struct sockaddr *a, const struct sockaddr *b);

@@ -77,7 +77,7 @@ name_of(const struct sockaddr *sa, char *to, size_t size)
 {
 	struct stream_peer p;
 
-	address_describe(sa, &p);
+	net_address_describe(sa, &p);
 	snprintf(to, size, p.family == AF_INET6 ? "[%s]:%u" : "%s:%u", p.address, p.port);
 }
 
@@ -120,7 +120,7 @@ bind_one(struct listener_list *l, const struct sockaddr *sa)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* inherited by accept(2) */
 	if (sa->sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-	if (bind(fd, sa, address_size(sa)) < 0 || listen(fd, BACKLOG) < 0 ||
+	if (bind(fd, sa, net_address_size(sa)) < 0 || listen(fd, BACKLOG) < 0 ||
 	    getsockname(fd, (struct sockaddr *)&real, &n) < 0) {
 		rc = -errno;
 		goto out;
@@ -149,13 +149,13 @@ bind_default(struct listener_list *l, const char *v4, const char *v6)
 	int rc = 0;
 
 	if (l->v4) {
-		address_parse(str_of(v4), (unsigned)l->port, &sa);
+		net_address_parse(str_of(v4), (unsigned)l->port, &sa);
 		rc = bind_one(l, (struct sockaddr *)&sa);
 	}
 	if (rc == 0 && l->v6) {
 		struct str before = buf_str(l->err);
 
-		address_parse(str_of(v6), (unsigned)l->port, &sa);
+		net_address_parse(str_of(v6), (unsigned)l->port, &sa);
 		rc = bind_one(l, (struct sockaddr *)&sa);
 		if ((rc == -EAFNOSUPPORT || rc == -EADDRNOTAVAIL) && l->n > 0) {
 			buf_truncate(l->err, before.n);
@@ -174,7 +174,7 @@ bind_host(struct listener_list *l, struct str host)
 	size_t before = l->n;
 	int rc;
 
-	if (address_parse(host, (unsigned)l->port, &sa) == 0)
+	if (net_address_parse(host, (unsigned)l->port, &sa) == 0)
 		return bind_one(l, (struct sockaddr *)&sa);
 	if (host.n == 0 || host.n >= sizeof(name)) {
 		buf_printf(l->err, "listen on %s: the host name is empty or too long", l->service);

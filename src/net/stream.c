@@ -134,7 +134,7 @@ verdict(const struct stream *s, int *ret)
 	if (s->ended)
 		return false;
 	if (s->broken && (s->paused || s->end != STREAM_END_NONE)) {
-		*ret = s->broken;
+		*ret = s->broken == -EPIPE && s->end == 0 ? 0 : s->broken; /* it just left */
 		return true;
 	}
 	if (s->end == STREAM_END_NONE || s->paused || stream_tls_waiting(s))
@@ -221,7 +221,7 @@ stream_new(struct loop *l, int fd, const struct stream_ops *ops, void *ctx)
 	s->ops = ops;
 	s->ctx = ctx;
 	if (getpeername(fd, (struct sockaddr *)&sa, &n) == 0)
-		address_describe((struct sockaddr *)&sa, &s->peer);
+		net_address_describe((struct sockaddr *)&sa, &s->peer);
 	rc = uv_tcp_open(&s->tcp, fd);
 	if (rc < 0) {
 		close(fd);
@@ -488,7 +488,7 @@ stream_local(const struct stream *s)
 		mutable->local = MEM_NEW(struct stream_peer);
 		if (uv_fileno((const uv_handle_t *)&s->tcp, &fd) == 0 &&
 		    getsockname(fd, (struct sockaddr *)&sa, &n) == 0)
-			address_describe((struct sockaddr *)&sa, mutable->local);
+			net_address_describe((struct sockaddr *)&sa, mutable->local);
 	}
 	return s->local;
 }

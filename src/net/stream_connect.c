@@ -80,13 +80,13 @@ open_socket(struct stream_connect *c, const struct sockaddr *to, const struct so
 	/* Replies and commands are gathered by stream_flush; Nagle would only add its delay. */
 	if (to->sa_family != AF_UNIX)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	if (local && bind(fd, local, address_size(local)) < 0) {
+	if (local && bind(fd, local, net_address_size(local)) < 0) {
 		rc = -errno;
 		close(fd);
 		return rc;
 	}
 	/* A UNIX socket connects at once or not at all. */
-	if (to->sa_family == AF_UNIX && connect(fd, to, address_size(to)) < 0) {
+	if (to->sa_family == AF_UNIX && connect(fd, to, net_address_size(to)) < 0) {
 		rc = -errno;
 		close(fd);
 		return rc;
@@ -108,7 +108,7 @@ stream_connect(struct loop *l, const struct sockaddr *to, const struct sockaddr 
 	c->done = done;
 	c->ctx = ctx;
 	c->stream = stream_make(l);
-	address_describe(to, &c->stream->peer);
+	net_address_describe(to, &c->stream->peer);
 	c->err = open_socket(c, to, local);
 	if (c->err == 0 && to->sa_family != AF_UNIX) {
 		c->err = uv_tcp_connect(&c->req, &c->stream->tcp, to, connected);

@@ -294,6 +294,16 @@ out:
 	return rc;
 }
 
+bool
+deferlog_exists_blk(const struct spool *s, enum queue q, const char *id)
+{
+	char path[SPOOL_PATH_MAX];
+	struct stat st;
+
+	spool_path(s, q, id, path);
+	return fsio_stat(s->dirfd, path, &st) == 0 && st.st_size > 0;
+}
+
 int
 deferlog_remove_blk(const struct spool *s, enum queue q, const char *id)
 {
