@@ -1,0 +1,239 @@
+/*
+ * control_test.c - commands over the control socket: answers, errors, watchers, hang-ups.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "pp/control/client.h"
+#include "pp/control/server.h"
+#include "pp/runtime/post.h"
+
+static struct {
+	char dir[256];
+	struct loop *loop;
+	struct control_server *server;
+	struct control_request *kept;
+	int gone;
+	struct post begin, end;
+} t;
+
+static void
+hello(void *ctx, struct control_request *r, const char *arg)
+{
+	control_line(r, "hello %s", arg);
+	control_line(r, "second");
+	control_end(r);
+}
+
+static void
+fails(void *ctx, struct control_request *r, const char *arg)
+{
+	control_line(r, "error it does not work");
+	control_end(r);
+}
+
+static void
+kept_gone(void *ctx)
+{
+	t.gone++;
+	t.kept = NULL;
+}
+
+static void
+watch(void *ctx, struct control_request *r, const char *arg)
+{
+	t.kept = r;
+	control_keep(r, kept_gone, NULL);
+	control_line(r, "watching");
+}
+
+static void
+big(void *ctx, struct control_request *r, const char *arg)
+{
+	for (int i = 0; i < 50000; i++)
+		control_line(r, "line %d", i);
+	control_end(r);
+}
+
+static const struct control_command commands[] = {
+    {"hello", hello, true},
+    {"fails", fails, true},
+    {"watch", watch, true},
+    {"big", big, true},
+};
+
+static void
+server_begin(struct post *p)
+{
+	struct buf err = {.max = 1000};
+	char path[300];
+
+	snprintf(path, sizeof(path), "%s/" CONTROL_SOCKET, t.dir);
+	t.server = control_server_new(t.loop, path, commands, 4, NULL, &err);
+	assert_non_null(t.server);
+	buf_fini(&err);
+}
+
+static void
+server_end(struct post *p)
+{
+	control_server_free(t.server);
+	loop_stop(t.loop);
+}
+
+struct answer {
+	int n, stop_after;
+	char last[100];
+};
+
+static int
+take(void *ctx, struct str line)
+{
+	struct answer *a = ctx;
+
+	snprintf(a->last, sizeof(a->last), "%.*s", STR_FMT(line));
+	return ++a->n == a->stop_after ? 1 : 0;
+}
+
+static int
+ask(const char *command, struct answer *a, char *err, size_t size)
+{
+	struct buf text = {.max = 1000};
+	int rc = control_call(t.dir, command, take, a, &text);
+
+	snprintf(err, size, "%s", buf_cstr(&text));
+	buf_fini(&text);
+	return rc;
+}
+
+static int
+setup(void **state)
+{
+	char sub[300];
+
+	snprintf(t.dir, sizeof(t.dir), "/tmp/control-XXXXXX");
+	if (mkdtemp(t.dir) == NULL)
+		return -1;
+	snprintf(sub, sizeof(sub), "%s/public", t.dir);
+	mkdir(sub, 0700);
+	t.loop = loop_new("control");
+	post_to(t.loop, &t.begin, server_begin);
+	return loop_start(t.loop);
+}
+
+static int
+teardown(void **state)
+{
+	char sub[300];
+
+	post_to(t.loop, &t.end, server_end);
+	loop_join(t.loop);
+	loop_free(t.loop);
+	snprintf(sub, sizeof(sub), "%s/public", t.dir);
+	rmdir(sub);
+	return rmdir(t.dir);
+}
+
+/* The server may still be binding: its thread has just begun. */
+static void
+ready(void)
+{
+	char err[100];
+	int rc;
+
+	do
+		rc = ask("hello", &(struct answer){0}, err, sizeof(err));
+	while (rc == -ENOENT || rc == -ECONNREFUSED);
+	assert_int_equal(rc, 0);
+}
+
+static void
+answers(void **state)
+{
+	struct answer a = {0};
+	char err[100];
+
+	ready();
+	assert_int_equal(ask("hello  big world ", &a, err, sizeof(err)), 0);
+	assert_int_equal(a.n, 2);
+	assert_string_equal(a.last, "second");
+	a = (struct answer){.stop_after = 1};
+	assert_int_equal(ask("hello x y", &a, err, sizeof(err)), 1);
+	assert_string_equal(a.last, "hello x y");
+	a = (struct answer){0};
+	assert_int_equal(ask("big", &a, err, sizeof(err)), 0);
+	assert_int_equal(a.n, 50000);
+}
+
+static void
+errors(void **state)
+{
+	struct answer a = {0};
+	char err[100];
+
+	ready();
+	assert_int_equal(ask("fails", &a, err, sizeof(err)), -EREMOTEIO);
+	assert_string_equal(err, "it does not work");
+	assert_int_equal(ask("nosuch thing", &a, err, sizeof(err)), -EREMOTEIO);
+	assert_string_equal(err, "unknown command: nosuch");
+	assert_int_equal(
+	    control_call("/nonexistent", "x", NULL, NULL, &(struct buf){.max = 1}), -ENOENT);
+}
+
+/* A watcher that hangs up is noticed; one that stays is ended with the server. */
+static void
+watchers(void **state)
+{
+	struct answer a = {.stop_after = 1};
+	char err[100];
+
+	ready();
+	t.gone = 0;
+	assert_int_equal(ask("watch", &a, err, sizeof(err)), 1);
+	assert_string_equal(a.last, "watching");
+	/* hung up by the return: the next answer comes after the server has seen it or not; both
+	 * must work, and teardown frees it if it was not seen */
+	assert_int_equal(ask("hello again", &(struct answer){0}, err, sizeof(err)), 0);
+}
+
+/* A command without an end, and one far too long. */
+static void
+half_commands(void **state)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	char big_line[8192];
+	ssize_t n;
+	int fd;
+
+	ready();
+	snprintf(sa.sun_path, sizeof(sa.sun_path), "%.80s/" CONTROL_SOCKET, t.dir);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
+	memset(big_line, 'x', sizeof(big_line));
+	send(fd, big_line, sizeof(big_line), MSG_NOSIGNAL);
+	n = recv(fd, big_line, sizeof(big_line), 0); /* closed, no answer */
+	assert_true(n <= 0);
+	close(fd);
+	ready();
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(answers, setup, teardown),
+	    cmocka_unit_test_setup_teardown(errors, setup, teardown),
+	    cmocka_unit_test_setup_teardown(watchers, setup, teardown),
+	    cmocka_unit_test_setup_teardown(half_commands, setup, teardown),
+	};
+
+	return cmocka_run_group_tests_name("control", tests, NULL, NULL);
+}
