@@ -175,14 +175,9 @@ static char *
 received_field(struct bounce *b)
 {
 	const struct params *p = b->setup.config->params;
-	struct buf date = {.max = 100};
-	char *text;
 
-	report_date(&date, b->report.now);
-	text = arena_printf(&b->arena, "Received: by %s (%s)\n\tid %s; %s", p->myhostname,
-	    p->mail_name, cleanup_id(b->cleanup), buf_cstr(&date));
-	buf_fini(&date);
-	return text;
+	return arena_printf(&b->arena, "Received: by %s (%s)\n\tid %s; %s", p->myhostname,
+	    p->mail_name, cleanup_id(b->cleanup), cleanup_date(b->report.now).text);
 }
 
 static void

@@ -6,7 +6,6 @@
  */
 #include <stdio.h>
 #include <strings.h>
-#include <time.h>
 #include "pp/mail/address.h"
 #include "report.h"
 
@@ -35,24 +34,6 @@ report_name(enum bounce_kind kind)
 }
 
 void
-report_date(struct buf *to, int64_t seconds)
-{
-	static const char *const days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-	static const char *const months[] = {
-	    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-	time_t t = seconds;
-	struct tm tm;
-	char zone[16], name[32];
-
-	/* Never by strftime's %a and %b: those follow the locale. */
-	localtime_r(&t, &tm);
-	strftime(zone, sizeof(zone), "%z", &tm);
-	strftime(name, sizeof(name), "%Z", &tm);
-	buf_printf(to, "%s, %d %s %d %02d:%02d:%02d %s (%s)", days[tm.tm_wday], tm.tm_mday,
-	    months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec, zone, name);
-}
-
-void
 report_wrap(struct buf *to, struct str text)
 {
 	const char *indent = "";
@@ -78,6 +59,22 @@ report_wrap(struct buf *to, struct str text)
 	buf_addc(to, '\n');
 }
 
+/* As shown to people: an address that cannot be quoted (a damaged one) with its controls as `?`. */
+static const char *
+shown(struct arena *a, const char *address)
+{
+	const char *quoted = address_quoted(a, str_of(address));
+	char *plain;
+
+	if (quoted)
+		return quoted;
+	plain = arena_strdup(a, address);
+	for (char *p = plain; *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			*p = '?';
+	return plain;
+}
+
 static void
 boundary(const struct report *r, struct buf *to)
 {
@@ -96,9 +93,9 @@ static void
 header(const struct report *r, struct buf *to, struct arena *a)
 {
 	buf_adds(to, "Date: ");
-	report_date(to, r->now);
+	buf_adds(to, cleanup_date(r->now).text);
 	buf_printf(to, "\nFrom: Mail Delivery System <MAILER-DAEMON@%s>\nSubject: %s\nTo: %s\n",
-	    r->myorigin, kinds[r->kind].subject, address_quoted(a, str_of(r->envelope->sender)));
+	    r->myorigin, kinds[r->kind].subject, shown(a, r->envelope->sender));
 	buf_adds(to, "Auto-Submitted: auto-replied\nMIME-Version: 1.0\n"
 		     "Content-Type: multipart/report; report-type=delivery-status;\n\tboundary=\"");
 	boundary(r, to);
@@ -111,12 +108,12 @@ header(const struct report *r, struct buf *to, struct arena *a)
 static void
 human_rcpt(const struct deferlog_entry *e, struct buf *to, struct arena *a)
 {
-	const char *address = address_quoted(a, str_of(e->recipient));
+	const char *address = shown(a, e->recipient);
 	bool renamed = e->orig && *e->orig && strcasecmp(e->orig, e->recipient) != 0;
 
 	buf_addc(to, '\n');
 	report_wrap(to, str_of(renamed ? arena_printf(a, "<%s> (expanded from <%s>): %s", address,
-					     address_quoted(a, str_of(e->orig)), e->status.text)
+					     shown(a, e->orig), e->status.text)
 				       : arena_printf(a, "<%s>: %s", address, e->status.text)));
 }
 
@@ -147,7 +144,7 @@ machine_rcpt(
 
 	if (r->kind == BOUNCE_FAILURE && r->expired)
 		dsn.cls = STATUS_TEMP; /* what was found last, not a verdict of the receiver */
-	buf_printf(to, "\nFinal-Recipient: rfc822; %s\n", address_quoted(a, str_of(e->recipient)));
+	buf_printf(to, "\nFinal-Recipient: rfc822; %s\n", shown(a, e->recipient));
 	if (e->orcpt)
 		buf_printf(to, "Original-Recipient: %s\n", e->orcpt);
 	buf_printf(to, "Action: %s\nStatus: %s\n",
@@ -165,7 +162,7 @@ machine_rcpt(
 				    st->text ? st->text : "")));
 	if (r->kind == BOUNCE_DELAY) {
 		buf_adds(to, "Will-Retry-Until: ");
-		report_date(to, r->retry_until);
+		buf_adds(to, cleanup_date(r->retry_until).text);
 		buf_addc(to, '\n');
 	}
 }
@@ -179,8 +176,8 @@ machine_part(const struct report *r, struct buf *to, struct arena *a)
 	if (r->envelope->envid)
 		buf_printf(to, "Original-Envelope-Id: %s\n", r->envelope->envid);
 	buf_printf(to, "X-%s-Queue-ID: %s\nX-%s-Sender: rfc822; %s\nArrival-Date: ", r->mail_name,
-	    r->id, r->mail_name, address_quoted(a, str_of(r->envelope->sender)));
-	report_date(to, r->envelope->arrival_us / 1000000);
+	    r->id, r->mail_name, shown(a, r->envelope->sender));
+	buf_adds(to, cleanup_date(r->envelope->arrival_us / 1000000).text);
 	buf_addc(to, '\n');
 	for (size_t i = 0; i < r->n && i < NOTICE_RCPT_MAX; i++)
 		machine_rcpt(r, &r->entries[i], to, a);
@@ -202,7 +199,7 @@ report_head(const struct report *r, struct buf *to)
 	    to, "Content-Type: %s\n", r->headers_only ? "text/rfc822-headers" : "message/rfc822");
 	if (r->envelope->encoding == BODY_8BIT)
 		buf_adds(to, "Content-Transfer-Encoding: 8bit\n");
-	buf_printf(to, "\nReturn-Path: <%s>\n", address_quoted(&a, str_of(r->envelope->sender)));
+	buf_printf(to, "\nReturn-Path: <%s>\n", shown(&a, r->envelope->sender));
 	arena_fini(&a);
 }
 

@@ -28,5 +28,3 @@ void report_tail(const struct report *r, struct buf *to);
 void report_wrap(struct buf *to, struct str text);
 /* The first word of the log line: "sender non-delivery" ... */
 const char *report_name(enum bounce_kind kind);
-/* "Sat, 21 Nov 2026 21:16:28 +0000 (UTC)" */
-void report_date(struct buf *to, int64_t seconds);
