@@ -15,7 +15,7 @@
 static bool
 isatext(char c)
 {
-	return (unsigned char)c > ' ' && c != 0x7f && str_index(STR("()<>@,;:\\\"[]."), c) == 14;
+	return (unsigned char)c > ' ' && c != 0x7f && !strchr("()<>@,;:\\\"[].", c);
 }
 
 static bool
