@@ -253,7 +253,12 @@ class Postfix(System):
             pass
 
     def command(self, command, *arguments, **options):
-        return postfix_tool(self.config, command, *arguments, **options)
+        """With a log file of their own: while the daemon is down they cannot write to its pipe."""
+        log = self.scratch.file(f"{self.name}-tools.log", "", 0o666)
+        tools = self.scratch.dir(f"{self.name}-tools")
+        self.scratch.file(f"{tools}/main.cf", config_text(dict(self.main, maillog_file=log)))
+        self.scratch.file(f"{tools}/master.cf", self.master)
+        return postfix_tool(tools, command, *arguments, **options)
 
     def must(self, command, *arguments, **options):
         done = self.command(command, *arguments, **options)
@@ -271,8 +276,9 @@ class Postfix(System):
 
 def postfix_tool(config, command, *arguments, **options):
     """One of Postfix's own tools with the given configuration directory."""
+    folder = "/usr/bin" if command == "mailq" else POSTFIX_SBIN
     option = "-C" if command in ("sendmail", "mailq") else "-c"
-    return run([f"{POSTFIX_SBIN}/{command}", option, config, *arguments], **options)
+    return run([command, option, config, *arguments], executable=f"{folder}/{command}", **options)
 
 
 def postfix_tools_config(scratch, queue, **main):

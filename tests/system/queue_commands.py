@@ -47,7 +47,7 @@ def test_mailq(queue, state):
                     done.stdout)
     for number, queue_id in enumerate(ids):
         assert re.search(rf"(?m)^{queue_id} +\d+ \w{{3}} \w{{3}} [ \d]\d \d\d:\d\d:\d\d  "
-                         rf"sender@client\.test\n +\(.*450 4\.2\.0 later \(in reply to RCPT TO "
+                         rf"sender@client\.test\n *\(.*450 4\.2\.0 later \(in reply to RCPT TO "
                          rf"command\)\)\n {{41}}user{number}@dest\.test\n", done.stdout), done.stdout
     assert re.search(r"\n-- \d+ Kbytes in 3 Requests\.\n$", done.stdout)
     assert done.stdout == system.command("sendmail", "-bp").stdout
