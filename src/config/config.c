@@ -186,6 +186,7 @@ config_load(const struct config_source *src, struct config **ret, struct config_
 	struct params *params = ARENA_NEW(&d->arena, struct params);
 	const struct scope sc = {.d = d};
 	unsigned errors = report->errors;
+	bool is_broken;
 
 	snap_init(&d->cfg.snap, destroy);
 	d->cfg.data = d;
@@ -197,6 +198,7 @@ config_load(const struct config_source *src, struct config **ret, struct config_
 	apply_extra(d, src->extra, report);
 	read_myorigin(d, report);
 	read_master(d, src, report);
+	is_broken = report->errors > errors;
 	defaults_compute(d, src);
 	d->texts = arena_alloc(&d->arena, param_count() * sizeof(*d->texts));
 	params_read(&sc, params, d->texts, report);
@@ -206,7 +208,7 @@ config_load(const struct config_source *src, struct config **ret, struct config_
 	check_names(d, report);
 	if (report->errors == errors)
 		check_values(d, report);
-	if (report->errors > errors) {
+	if (is_broken || (report->errors > errors && !src->is_lenient)) {
 		snap_unref(&d->cfg.snap);
 		return -EINVAL;
 	}

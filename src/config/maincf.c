@@ -65,9 +65,9 @@ maincf_parse(struct str text, const char *file, struct settings *to, struct aren
 			config_report_error(report, file, first,
 			    "the entry is longer than %d bytes", CONFIG_VALUE_MAX);
 		else if (str_isspace(buf_cstr(&logical)[0]))
-			config_report_error(report, file, first,
-			    "a line that begins with a blank continues an entry, but there is none "
-			    "before it");
+			/* Postfix goes on as well: it is no entry, so nothing is set. */
+			config_report_warn(report, file, first,
+			    "logical line must not start with whitespace; it is ignored");
 		else
 			put(buf_str(&logical), file, first, to, a, report);
 	}

@@ -3,7 +3,7 @@
  * THREAD config_load where blocking is allowed (start, a lane, commands); everything else any.
  * OWNS   config_load's result is the caller's reference: snap_unref(&cfg->snap) ends it. All that
  *        these functions return lives as long as the snapshot. Nothing is printed or logged here.
- * ERRORS config_load: 0, -EINVAL when the report holds errors (then no snapshot is given).
+ * ERRORS config_load: 0, or -EINVAL when the report holds errors; then no snapshot is given.
  * SEE    params.h for the parameters, report.h for the report, settings.h for what postconf needs.
  */
 #pragma once
@@ -31,6 +31,7 @@ struct config_source {
 	char *const *environ; /* POSTFIX_<parameter>, <PARAMETER>, .._FILE; NULL: none is asked */
 	bool is_root;         /* decides port 25 or 2525 and the spool when there is no file */
 	const char *const *extra; /* "name=value" of a command line, NULL at the end; may be NULL */
+	bool is_lenient;          /* give the snapshot in spite of unusable values (postconf) */
 	const char *hostname;     /* NULL: gethostname(2) */
 };
 
