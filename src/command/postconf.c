@@ -33,20 +33,20 @@ postconf_print(const char *head, const char *value, bool is_folded)
 {
 	struct str rest = str_of(value), word;
 	size_t column = strlen(head);
-	bool is_first = true;
 
 	fputs(head, stdout);
 	while (str_token(&rest, " \t\r\n", &word)) {
-		if (!is_first && is_folded && column + 1 + word.n > LINE_MAX_HERE) {
+		bool is_full = column + 1 + word.n >= LINE_MAX_HERE || str_eq(word, STR("-o"));
+
+		if (column > 0 && is_folded && is_full) {
 			fputs("\n    ", stdout);
 			column = 4;
-		} else if (!is_first) {
+		} else if (column > 0) {
 			putchar(' ');
 			column++;
 		}
 		printf("%.*s", STR_FMT(word));
 		column += word.n;
-		is_first = false;
 	}
 	putchar('\n');
 }
@@ -83,7 +83,7 @@ show(struct command *c, const struct options *o, const char *name)
 		puts(name);
 	else {
 		if (!o->no_names)
-			buf_printf(&head, "%s =%s", name, *value ? " " : "");
+			buf_printf(&head, "%s =", name);
 		postconf_print(buf_cstr(&head), value, o->is_folded);
 	}
 	buf_fini(&scratch);

@@ -11,5 +11,5 @@ void postconf_edit(struct command *c, const char *dir, enum edit_mode mode, char
 
 /* -M, -F, -P over the rows of master.cf; `args` are patterns service[/type[/what]]. */
 void postconf_services(struct command *c, int mode, bool is_folded, bool is_expanded, char **args);
-/* Prints words with single blanks between them; folded at 80 columns when asked. */
+/* Prints head and the words of value with single blanks between; folded when asked. */
 void postconf_print(const char *head, const char *value, bool is_folded);

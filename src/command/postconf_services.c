@@ -68,6 +68,7 @@ show_row(const struct service *s, bool is_folded)
 			buf_addc(&head, ' ');
 		while (buf_str(&head).n < stops[i] && !buf_overflowed(&head));
 	}
+	buf_truncate(&head, buf_str(&head).n - 1); /* the blank before a word is printed with it */
 	join(c + 7, &rest);
 	postconf_print(buf_cstr(&head), buf_cstr(&rest), is_folded);
 	buf_fini(&head);
@@ -89,7 +90,7 @@ show_fields(const struct service *s, const struct pattern *p, bool is_folded)
 			continue;
 		buf_clear(&head);
 		buf_clear(&value);
-		buf_printf(&head, "%s/%s/%s = ", s->name, s->type, columns[i]);
+		buf_printf(&head, "%s/%s/%s =", s->name, s->type, columns[i]);
 		if (i == 7)
 			join(c + 7, &value);
 		else
@@ -117,7 +118,7 @@ show_options(struct command *cmd, const struct service *s, const struct pattern 
 		if (!fits(p->what, o->name))
 			continue;
 		buf_clear(&head);
-		buf_printf(&head, "%s/%s/%s = ", s->name, s->type, o->name);
+		buf_printf(&head, "%s/%s/%s =", s->name, s->type, o->name);
 		postconf_print(buf_cstr(&head), value ? value : o->value, is_folded);
 		shown++;
 	}
