@@ -251,7 +251,10 @@ fsio_rmdir(int dirfd, const char *path)
 int
 fsio_mkdir(int dirfd, const char *path, mode_t mode)
 {
-	return mkdirat(dirfd, path, mode) < 0 ? -errno : 0;
+	if (mkdirat(dirfd, path, mode) < 0)
+		return -errno;
+	/* What the umask may have taken away. */
+	return (mode & 077) != 0 && fchmodat(dirfd, path, mode, 0) < 0 ? -errno : 0;
 }
 
 int

@@ -132,7 +132,8 @@ put_in_order(struct scan *s)
 	repair_active_blk(sp, s->now, repaired, s);
 	for (size_t i = 0; i < PP_COUNT(queues); i++) {
 		repair_structure_blk(sp, queues[i], repaired, s);
-		repair_purge_blk(sp, queues[i], s->now, repaired, s);
+		if (queues[i] <= QUEUE_HOLD)
+			repair_purge_blk(sp, queues[i], s->now, repaired, s);
 	}
 }
 

@@ -22,6 +22,8 @@
 enum {
 	LINE_MAX_BYTES = 2048,
 	QUEUE_MAX = 4 * 1024 * 1024,
+	QUEUE_URGENT = 32 * 1024,
+	GATHER_NS = 2 * 1000 * 1000,
 	QUEUE_KEEP = 64 * 1024, /* a buffer that grew above this is given back */
 };
 
@@ -37,6 +39,8 @@ static struct {
 	int facility;
 	bool to_stderr;
 	unsigned long lost;
+	long pid;
+	char tag[80]; /* syslog's, the writer's */
 } lg = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
     .more = PTHREAD_COND_INITIALIZER,
@@ -108,6 +112,20 @@ write_whole(int fd, const char *p, size_t n)
 	return 0;
 }
 
+/* "tag TAB text". syslog(3) wants the tag beforehand, and keeps the pointer to it. */
+static void
+to_syslog(int priority, struct str line)
+{
+	size_t tab = str_index(line, '\t');
+
+	if (!str_eq(str_head(line, tab), str_of(lg.tag))) {
+		snprintf(lg.tag, sizeof(lg.tag), "%.*s", (int)tab, line.p);
+		openlog(lg.tag, LOG_PID, lg.facility);
+	}
+	line = str_from(line, tab + 1);
+	syslog(priority, "%.*s", STR_FMT(line));
+}
+
 /* Writer only. The priority bytes stand at line starts: syslog needs them, a file does not. */
 static int
 write_batch(struct str batch)
@@ -121,7 +139,7 @@ write_batch(struct str batch)
 		size_t end = str_index(line, '\n');
 
 		if (lg.fd < 0)
-			syslog(priority, "%.*s", (int)end, line.p);
+			to_syslog(priority, str_head(line, end));
 		else
 			buf_add(&out, str_head(line, end + 1));
 		batch = str_from(line, end + 1);
@@ -132,7 +150,7 @@ write_batch(struct str batch)
 	return rc;
 }
 
-/* "Nov 21 21:01:55 host name/program[pid]: "; to syslog only "program[pid]: ". */
+/* "Nov 21 21:01:55 host name/program[pid]: "; for syslog the tag and a TAB. */
 static int
 prefix(char *to, size_t size, const char *program)
 {
@@ -140,22 +158,27 @@ prefix(char *to, size_t size, const char *program)
 	struct tm tm;
 	char stamp[32];
 
+	if (lg.pid == 0)
+		lg.pid = (long)getpid();
 	if (lg.fd < 0)
-		return snprintf(to, size, "%s/%s[%ld]: ", lg.name, program, (long)getpid());
+		return snprintf(to, size, "%s/%s\t", lg.name, program);
 	localtime_r(&now, &tm);
 	strftime(stamp, sizeof(stamp), "%b %e %H:%M:%S", &tm);
 	return snprintf(to, size, "%s %s %s/%s[%ld]: ", stamp, lg.host ? lg.host : "localhost",
-	    lg.name ? lg.name : "postfix", program, (long)getpid());
+	    lg.name ? lg.name : "postfix", program, lg.pid);
 }
 
 static void
 enqueue(struct str line)
 {
+	bool was_empty = lg.queue.n == 0;
+
 	while (lg.queue.n + line.n > QUEUE_MAX && lg.running && !lg.ending)
 		pthread_cond_wait(&lg.room, &lg.lock);
 	if (buf_add(&lg.queue, line) < 0)
 		lg.lost++;
-	if (lg.running)
+	/* One wake-up per batch: while something waits the writer is on its way already. */
+	if (lg.running && (was_empty || lg.queue.n >= QUEUE_URGENT))
 		pthread_cond_signal(&lg.more);
 }
 
@@ -270,9 +293,9 @@ log_setup(const struct log_options *o)
 	lg.name = mem_strdup(o->syslog_name);
 	lg.host = mem_strdup(o->host ? o->host : "localhost");
 	lg.facility = o->facility;
+	lg.tag[0] = '\0';
+	lg.pid = (long)getpid();
 	lg.to_stderr = o->to_stderr != 0;
-	if (fd < 0)
-		openlog("", LOG_NDELAY, lg.facility);
 	pthread_mutex_unlock(&lg.lock);
 	return rc;
 }
@@ -292,6 +315,23 @@ reopen_now(void)
 	lg.fd = fd;
 }
 
+/* A moment for more lines to come: one write for all of them. Ends early when there are many. */
+static void
+gather(void)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += GATHER_NS;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_nsec -= 1000000000;
+		until.tv_sec++;
+	}
+	while (!lg.ending && lg.queue.n < QUEUE_URGENT)
+		if (pthread_cond_timedwait(&lg.more, &lg.lock, &until) == ETIMEDOUT)
+			break;
+}
+
 static void *
 log_thread(void *arg)
 {
@@ -304,6 +344,7 @@ log_thread(void *arg)
 
 		if (lg.queue.n == 0) {
 			pthread_cond_wait(&lg.more, &lg.lock);
+			gather();
 			continue;
 		}
 		if (lg.reopen)

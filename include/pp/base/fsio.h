@@ -39,6 +39,7 @@ int fsio_rename(int dirfd, const char *from, const char *to);
 /* -ENOENT is an error here as everywhere; callers for whom it is none say so. */
 int fsio_unlink(int dirfd, const char *path);
 int fsio_rmdir(int dirfd, const char *path);
+/* The mode is set exactly here too. */
 int fsio_mkdir(int dirfd, const char *path, mode_t mode);
 /* Sets atime and mtime, seconds. */
 int fsio_set_mtime(int dirfd, const char *path, int64_t mtime);
