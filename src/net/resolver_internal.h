@@ -1,0 +1,28 @@
+/*
+ * resolver_internal.h - what resolver.c and resolver_channel.c share, and a door for tests.
+ * THREAD the loop of the resolver.
+ * OWNS   a channel is freed outside its own callbacks; open questions are answered then.
+ */
+#pragma once
+#include "dns_answer.h"
+
+struct channel;
+struct lookup;
+
+/* servers: "addr:port, ...", "" = those of the file resolv_conf. */
+int channel_new(struct loop *l, const char *servers, const char *resolv_conf, int64_t timeout_ms,
+    struct channel **ret, struct buf *err);
+/* Answers what is open with RESOLVER_TRY_AGAIN. */
+void channel_free(struct channel *c);
+
+/* answered(lookup, answer): from an event or inside the call; the answer's records are the
+ * callee's. The lookup lies in the caller's memory until then. */
+struct lookup {
+	struct channel *channel;
+	enum dns_type type;
+	char name[RESOLVER_NAME_MAX];
+	void (*answered)(struct lookup *lookup, struct dns_answer *answer);
+};
+void channel_ask(struct channel *c, struct lookup *lookup);
+
+void resolver_set_files(struct resolver *r, const char *hosts, const char *resolv_conf);
