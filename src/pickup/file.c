@@ -209,13 +209,13 @@ check(struct pickup_file *f, int fd, struct stat *st)
 {
 	if (fstat(fd, st) != 0)
 		return -errno;
+	f->uid = st->st_uid;
 	if (!S_ISREG(st->st_mode))
 		return malformed(f, "not a regular file", 0);
 	if (!spool_ready(st))
 		return -ESTALE;
 	if (st->st_nlink != 1)
 		return malformed(f, "the file has other names", 0);
-	f->uid = st->st_uid;
 	f->requeued = (st->st_uid == f->daemon_uid || st->st_uid == 0) &&
 		      !(st->st_mode & S_IROTH) && has_size_record(fd);
 	return 0;
@@ -230,8 +230,11 @@ pickup_file_open_blk(struct pickup_file *f)
 
 	spool_path(f->spool, QUEUE_MAILDROP, f->id, path);
 	fd = fsio_open_read(spool_dirfd(f->spool), path);
-	if (fd == -ELOOP || fd == -ENXIO)
+	if (fd == -ELOOP || fd == -ENXIO) {
+		if (fsio_stat(spool_dirfd(f->spool), path, &st) == 0)
+			f->uid = st.st_uid;
 		return malformed(f, "not a regular file", 0);
+	}
 	if (fd < 0)
 		return fd == -ENOENT ? -ESTALE : fd;
 	rc = check(f, fd, &st);
