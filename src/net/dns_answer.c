@@ -16,7 +16,7 @@
 #include "pp/net/stream.h"
 
 enum {
-	HEADER = 12,
+	HEADER_SIZE = 12,
 	RECORDS_MAX = 1024, /* of the answer and of the authority section, each */
 	ALIASES_MAX = 10,
 	NAME_TEXT = 1025, /* an expanded name, with escapes */
@@ -156,11 +156,11 @@ static bool
 read_header(struct message *m, struct str bytes, const char *name, enum dns_type type)
 {
 	char asked[NAME_TEXT];
-	size_t at = HEADER;
+	size_t at = HEADER_SIZE;
 
 	m->p = (const uint8_t *)bytes.p;
 	m->end = m->p + bytes.n;
-	if (bytes.n < HEADER)
+	if (bytes.n < HEADER_SIZE)
 		return false;
 	m->flags = be16(m->p + 2);
 	m->answers = be16(m->p + 6);
@@ -273,7 +273,7 @@ take_address(struct dns_answer *a, const struct record *r)
 		return true; /* more than anybody will try */
 	to = &a->address[a->n++];
 	to->sa = sa;
-	address_describe((struct sockaddr *)&sa, &text);
+	net_address_describe((struct sockaddr *)&sa, &text);
 	memcpy(to->text, text.address, sizeof(to->text));
 	return true;
 }

@@ -38,7 +38,7 @@ add_entry(struct hosts *h, struct str address, struct str name)
 	struct sockaddr_storage sa;
 
 	if (h->n == ENTRIES_MAX || name.n >= RESOLVER_NAME_MAX ||
-	    address_parse(address, 0, &sa) < 0)
+	    net_address_parse(address, 0, &sa) < 0)
 		return;
 	if (h->n == h->cap) {
 		h->cap = h->cap ? h->cap * 2 : 16;
@@ -47,7 +47,7 @@ add_entry(struct hosts *h, struct str address, struct str name)
 	e = &h->entries[h->n++];
 	*e = (struct entry){.name = arena_str(&h->arena, name)};
 	e->address.sa = sa;
-	address_describe((struct sockaddr *)&sa, &text);
+	net_address_describe((struct sockaddr *)&sa, &text);
 	memcpy(e->address.text, text.address, sizeof(e->address.text));
 }
 
@@ -140,7 +140,7 @@ find_family(
 		struct str loopback = family == AF_INET6 ? STR("::1") : STR("127.0.0.1");
 
 		to[0] = (struct resolver_address){0};
-		address_parse(loopback, 0, &to[0].sa);
+		net_address_parse(loopback, 0, &to[0].sa);
 		memcpy(to[0].text, loopback.p, loopback.n);
 		n = 1;
 	}
@@ -167,7 +167,7 @@ hosts_name(const struct hosts *h, const struct sockaddr *sa)
 	const struct sockaddr_in6 *v6 = (const void *)sa;
 
 	for (size_t i = 0; i < h->n; i++)
-		if (address_same((const struct sockaddr *)&h->entries[i].address.sa, sa))
+		if (net_address_same((const struct sockaddr *)&h->entries[i].address.sa, sa))
 			return h->entries[i].name;
 	if ((sa->sa_family == AF_INET && ntohl(v4->sin_addr.s_addr) == INADDR_LOOPBACK) ||
 	    (sa->sa_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr)))

@@ -260,8 +260,9 @@ finish_name(struct resolver_query *q, struct resolver_answer *answer)
 	bool confirmed = false;
 
 	for (size_t i = 0; q->kind == FIND_FORWARD && i < a->n; i++)
-		confirmed = confirmed || address_same((const struct sockaddr *)&a->address[i].sa,
-					     (const struct sockaddr *)&q->client);
+		confirmed =
+		    confirmed || net_address_same((const struct sockaddr *)&a->address[i].sa,
+				     (const struct sockaddr *)&q->client);
 	answer->reverse = q->kind == FIND_FORWARD ? q->reverse : UNKNOWN;
 	answer->name = confirmed ? q->reverse : UNKNOWN;
 	if (answer->result == RESOLVER_OK && !confirmed)
@@ -367,8 +368,8 @@ resolver_find_address(
 	size_t n = 0;
 
 	q->family = family;
-	if (address_parse(str_of(host), 0, &found[0].sa) == 0) {
-		address_describe((struct sockaddr *)&found[0].sa, &text);
+	if (net_address_parse(str_of(host), 0, &found[0].sa) == 0) {
+		net_address_describe((struct sockaddr *)&found[0].sa, &text);
 		memcpy(found[0].text, text.address, sizeof(text.address));
 		if (family == AF_UNSPEC || family == found[0].sa.ss_family)
 			return query_addresses(q, found, 1);
@@ -412,7 +413,7 @@ resolver_find_name(struct resolver *r, const char *address, resolver_done *done,
 	const char *known;
 	char name[RESOLVER_NAME_MAX];
 
-	if (address_parse(str_of(address), 0, &q->client) < 0)
+	if (net_address_parse(str_of(address), 0, &q->client) < 0)
 		return query_answer(q, RESOLVER_NOT_FOUND, "Invalid host or domain name");
 	q->family = q->client.ss_family;
 	hosts_refresh(r->hosts, loop_now(r->loop));

@@ -139,7 +139,7 @@ set_servers(struct channel *c, const char *servers, struct buf *err)
 		const struct sockaddr_in *v4 = (const void *)&sa;
 		const struct sockaddr_in6 *v6 = (const void *)&sa;
 
-		if (address_parse_port(word, 53, &sa) < 0) {
+		if (net_address_parse_port(word, 53, &sa) < 0) {
 			buf_printf(err,
 			    "name server \"%.*s\" is no address: write 127.0.0.1, "
 			    "127.0.0.1:5353 or [::1]:5353",
