@@ -2,8 +2,8 @@
  * resolver.h - DNS for one loop: MX, addresses, names of clients.
  * THREAD the loop it was made on; one each.
  * OWNS   the answer belongs to the query, the query frees itself after its callback.
- * ERRORS enum resolver_result: only NXDOMAIN, a true NODATA and a well-formed null MX are permanent;
- *        everything odd is temporary. An answer is hostile input.
+ * ERRORS enum resolver_result: only NXDOMAIN, a true NODATA and a well-formed null MX are
+ *        permanent; everything odd is temporary. An answer is hostile input.
  * SEE    RFC 5321 5.1, RFC 7505 (null MX), RFC 2308 (denials).
  */
 #pragma once
@@ -24,7 +24,8 @@ enum { RESOLVER_MX_MAX = 64, RESOLVER_ADDRESS_MAX = 32, RESOLVER_NAME_MAX = 254 
 struct resolver;
 /* servers: "127.0.0.1:5353, [::1]:53", NULL or "" = those of /etc/resolv.conf, read again when it
  * changes. timeout_ms bounds a query with all its repetitions. NULL with the reason in `err`. */
-struct resolver *resolver_new(struct loop *l, const char *servers, int64_t timeout_ms, struct buf *err);
+struct resolver *resolver_new(struct loop *l, const char *servers, int64_t timeout_ms,
+    struct buf *err);
 /* Open queries end without a callback. NULL is taken. */
 void resolver_free(struct resolver *r);
 
@@ -50,7 +51,8 @@ struct resolver_answer {
 struct resolver_query;
 typedef void resolver_done(void *ctx, const struct resolver_answer *a);
 /* The answer is valid during the callback, which never comes inside the call. */
-struct resolver_query *resolver_find_mx(struct resolver *r, const char *domain, resolver_done *done, void *ctx);
+struct resolver_query *resolver_find_mx(struct resolver *r, const char *domain,
+    resolver_done *done, void *ctx);
 /* family AF_INET, AF_INET6 or AF_UNSPEC (both, in one answer, AAAA first; what one family yields
  * counts, whatever became of the other). An address literal, also in brackets, answers itself.
  * native: /etc/hosts and "localhost" first. */
@@ -59,6 +61,7 @@ struct resolver_query *resolver_find_address(struct resolver *r, const char *hos
 /* Reverse name of a client (/etc/hosts, then PTR), confirmed by its forward look-up. Not confirmed:
  * name is "unknown", result is that of the look-up that failed; NOT_FOUND with text NULL when
  * `reverse` exists and its addresses are others. */
-struct resolver_query *resolver_find_name(struct resolver *r, const char *address, resolver_done *done, void *ctx);
+struct resolver_query *resolver_find_name(struct resolver *r, const char *address,
+    resolver_done *done, void *ctx);
 /* No callback comes. Not for a query whose callback came. NULL is taken. */
 void resolver_cancel(struct resolver_query *q);

@@ -24,8 +24,8 @@ struct sasl_options {
 	const char *security_options; /* "noplaintext, noanonymous" */
 	bool tls;                     /* shapes the advice in the texts only */
 };
-/* The strings are valid during the callback. mech is set for the first answer. response:
- * base64; NULL = send AUTH without an initial response; "=" is an empty one. */
+/* The strings are valid during the callback. response: base64. For the first answer NULL means AUTH
+ * without an initial response and "=" an empty one; for the next ones "" is an empty line. */
 typedef void sasl_answer(void *ctx, int rc, const char *mech, const char *response,
     const char *error);
 struct sasl_exchange *sasl_exchange_new(struct lane *sasl, const struct sasl_options *o);
