@@ -185,7 +185,7 @@ record_name(int type)
 	} names[] = {
 	    {REC_SIZE, "message_size"},
 	    {REC_TIME, "message_arrival_time"},
-	    {'c', "message_create_time"},
+	    {'c', "queue_file_create_time"},
 	    {REC_FULLNAME, "sender_fullname"},
 	    {REC_INSPECTOR, "content_inspector"},
 	    {REC_FILTER, "content_filter"},
@@ -207,7 +207,7 @@ record_name(int type)
 	    {'P', "priority"},
 	    {'<', "dsn_return_flags"},
 	    {'i', "dsn_envelope_id"},
-	    {'o', "dsn_orig_rcpt"},
+	    {'o', "dsn_original_recipient"},
 	    {'n', "dsn_notify_flags"},
 	};
 
