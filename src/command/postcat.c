@@ -115,6 +115,19 @@ warn(const struct postcat *pc, const char *text)
 }
 
 static bool
+attr_is_good(const struct postcat *pc, const struct record *rec)
+{
+	char text[256];
+
+	if (rec->type != REC_ATTR || str_index(rec->payload, '=') < rec->payload.n)
+		return true;
+	snprintf(text, sizeof(text), "malformed attribute: missing '=' after attribute name: %.*s",
+	    (int)str_head(rec->payload, 128).n, rec->payload.p);
+	warn(pc, text);
+	return false;
+}
+
+static bool
 part_is_shown(const struct postcat *pc)
 {
 	static const unsigned shown_by[] = {[PART_ENVELOPE] = SHOW_ENVELOPE,
@@ -194,7 +207,7 @@ show_record(struct postcat *pc, const struct record *rec, off_t at)
 	default:
 		break;
 	}
-	if (!part_is_shown(pc))
+	if (!part_is_shown(pc) || !attr_is_good(pc, rec))
 		return 0;
 	put_prefix(pc, at, rec->type);
 	put_envelope(pc, rec);
@@ -245,6 +258,7 @@ show_records(struct postcat *pc)
 {
 	struct record rec;
 	off_t at = -1, real;
+	bool followed;
 	int rc, done = 0;
 
 	while (!done) {
@@ -255,11 +269,14 @@ show_records(struct postcat *pc)
 			break;
 		if (rc == 0)
 			done = show_record(pc, &rec, at);
-		if (rc == 0 && rec.type == REC_POINTER && !pc->raw)
+		followed = rc == 0 && rec.type == REC_POINTER && !pc->raw;
+		if (followed)
 			rc = reader_follow(pc->reader, rec.payload);
 		if (rc < 0) {
 			warn(pc, reader_error(pc->reader));
-			command_fatal(&pc->command, "record read error");
+			command_fatal(&pc->command, "%s",
+			    followed ? "bad pointer record, or input is not seekable"
+				     : "record read error");
 		}
 		if (rec.type == REC_SIZE && pc->part == PART_ENVELOPE)
 			use_size(pc, &rec);

@@ -65,6 +65,17 @@ spool_move_blk(const struct spool *s, const char *id, enum queue from, enum queu
 	return rc < 0 ? rc : rename_into(s, old, new);
 }
 
+int
+spool_adopt_blk(const struct spool *s, const struct spool_entry *e)
+{
+	char path[SPOOL_PATH_MAX];
+
+	if (!e->misplaced)
+		return 0;
+	spool_path(s, e->queue, e->id, path);
+	return rename_into(s, e->path, path);
+}
+
 static int
 remove_file(const struct spool *s, enum queue q, const char *id)
 {
