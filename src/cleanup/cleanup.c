@@ -218,6 +218,9 @@ cleanup_content_end(struct cleanup *c)
 	else if (c->mid_line)
 		cleanup_put(c, REC_LINE, STR(""));
 	c->phase = CLEANUP_EXTRACTED;
+	/* Postfix's queue manager takes a message without content for a damaged one. */
+	if (c->writer && writer_content_size(c->writer) == 0)
+		cleanup_put(c, REC_LINE, STR(""));
 	cleanup_put(c, REC_EXTRACTED, STR(""));
 	cleanup_envelope_encoding(c, c->encoding);
 }
