@@ -45,12 +45,14 @@ cut_host(struct str *text, bool *use_mx, struct str *host)
 
 	if (str_starts(*text, STR("["))) {
 		end = str_index(*text, ']');
+		if (end == text->n)
+			return false;
 		*use_mx = false;
 		*host = str_from(str_head(*text, end), 1);
 		if (str_casestarts(*host, STR("ipv6:")))
 			*host = str_from(*host, 5);
 		*text = str_from(*text, end + 1);
-		return end > 0 && (text->n == 0 || text->p[0] == ':');
+		return text->n == 0 || text->p[0] == ':';
 	}
 	end = str_index(*text, ':');
 	*use_mx = true;
