@@ -68,7 +68,7 @@ act_defer_if_permit(
 	if (text.n == 0)
 		text = STR("Service unavailable");
 	restrict_defer_if_permit(
-	    r, "<%s>: %s rejected: %.*s", subject.name, subject.what, STR_FMT(text));
+	    r, "4.7.1", "<%s>: %s rejected: %.*s", subject.name, subject.what, STR_FMT(text));
 	return VERDICT_DUNNO;
 }
 
@@ -79,7 +79,7 @@ act_defer_if_reject(
 	if (text.n == 0)
 		text = STR("Service unavailable");
 	restrict_defer_if_reject(
-	    r, "<%s>: %s rejected: %.*s", subject.name, subject.what, STR_FMT(text));
+	    r, "4.7.1", "<%s>: %s rejected: %.*s", subject.name, subject.what, STR_FMT(text));
 	return VERDICT_DUNNO;
 }
 
@@ -90,7 +90,9 @@ log_action(struct restrict_run *r, const char *event, const char *word, struct s
 	struct smtpd_session *s = r->session;
 	const char *line;
 
-	if (text.n > 0)
+	if (text.n > 0 && event[0] != 'h' && event[0] != 'd')
+		line = arena_str(&s->scratch, text);
+	else if (text.n > 0)
 		line = arena_printf(
 		    &s->scratch, "<%s>: %s %.*s", subject.name, subject.what, STR_FMT(text));
 	else
@@ -138,10 +140,9 @@ act_discard(
 }
 
 static enum verdict
-misconfigured(struct restrict_run *r, struct restrict_subject subject)
+misconfigured(struct restrict_run *r)
 {
-	return restrict_reject(r, 451, "4.3.5", "<%s>: %s rejected: Server configuration error",
-	    subject.name, subject.what);
+	return restrict_reject(r, 451, "4.3.5", "Server configuration error");
 }
 
 static enum verdict
@@ -152,7 +153,7 @@ act_unsupported(
 	    "access table %s: entry for <%s> has an action that this version does not do; "
 	    "the mail is deferred",
 	    table, subject.name);
-	return misconfigured(r, subject);
+	return misconfigured(r);
 }
 
 static const struct {
@@ -194,7 +195,7 @@ act_code(struct restrict_run *r, struct str word, struct str text, struct restri
 	if (text.n == 0)
 		return VERDICT_OK;
 	if (word.n != 3 || str_number(word, 400, 599, &code) < 0)
-		return misconfigured(r, subject);
+		return misconfigured(r);
 	return refuse(r, code, code >= 500 ? "5.7.1" : "4.7.1", text, subject);
 }
 
@@ -224,5 +225,5 @@ access_action(
 		return restrict_push(r, list);
 	log_warn(
 	    "smtpd", "access table %s: entry for <%s> has an unknown action", table, subject.name);
-	return misconfigured(r, subject);
+	return misconfigured(r);
 }

@@ -110,8 +110,10 @@ take_piece(struct smtpd_session *s, const struct dot_piece *piece)
 	int64_t limit = s->setup->p->message_size_limit;
 
 	t->size += (int64_t)piece->bytes.n + (piece->last ? 2 : 0);
-	if (limit > 0 && t->size > limit)
+	if (limit > 0 && t->size > limit && !t->is_too_big) {
 		t->is_too_big = true;
+		log_warn("smtpd", "%s: queue file size limit exceeded", cleanup_id(t->cleanup));
+	}
 	if (!t->is_too_big && !t->is_discard)
 		cleanup_line(t->cleanup, piece->bytes, piece->last);
 }

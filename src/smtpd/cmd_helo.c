@@ -34,6 +34,8 @@ greeted(struct smtpd_session *s, enum verdict v)
 		smtpd_reply(s, "%s", s->run.reply);
 		return s->run.is_disconnect ? CMD_CLOSE_BAD : CMD_BAD;
 	}
+	if (s->command == COMMAND_EHLO && s->setup->discarded)
+		log_info("smtpd", "discarding EHLO keywords:%s", s->setup->discarded);
 	if (s->command == COMMAND_EHLO)
 		stream_write(s->stream, s->setup->ehlo_reply);
 	else

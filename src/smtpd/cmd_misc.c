@@ -48,7 +48,9 @@ smtpd_cmd_starttls(struct smtpd_session *s, struct str args)
 enum cmd_result
 smtpd_cmd_bdat(struct smtpd_session *s, struct str args)
 {
-	return no(s, "502 5.5.1 Error: command not implemented");
+	/* What follows is content, and would be taken for commands: the session ends here. */
+	smtpd_reply(s, "521 5.5.1 Error: command not implemented");
+	return CMD_CLOSE_BAD;
 }
 
 enum cmd_result

@@ -192,7 +192,12 @@ smtpd_cmd_vrfy(struct smtpd_session *s, struct str args)
 		return CMD_BAD;
 	}
 	if (args.n == 0)
-		return bad(s, "501 5.5.4 Syntax: VRFY address");
+		return bad(s, s->setup->extensions & ESMTP_SMTPUTF8
+				  ? "501 5.5.4 Syntax: VRFY address [SMTPUTF8]"
+				  : "501 5.5.4 Syntax: VRFY address");
+	/* RFC 6531 3.7.4.2. */
+	if (args.n > 9 && str_caseeq(str_from(args, args.n - 9), STR(" SMTPUTF8")))
+		args = str_trim(str_head(args, args.n - 9));
 	if (address_parse(&s->t.arena, args, ADDRESS_UTF8, &address) != ADDRESS_OK)
 		return bad(s, "501 5.1.3 Bad recipient address syntax");
 	if (set_rcpt(s, address) != CMD_OK)

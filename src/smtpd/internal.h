@@ -84,6 +84,7 @@ struct smtpd_setup {
 	struct map **maps; /* opened for restrictions */
 	unsigned map_count;
 	const char *greeting;  /* "220 ...\r\n" */
+	const char *discarded; /* " ETRN CHUNKING", for the log; NULL = nothing to say */
 	struct str ehlo_reply; /* the whole answer */
 	unsigned extensions;   /* ESMTP_ bits that are offered */
 	enum bare_newline bare_newline;

@@ -84,6 +84,7 @@ enter_stage(struct restrict_run *r)
 
 	r->depth = 0;
 	r->is_warn = false;
+	r->defer_if_reject = NULL; /* it counts within its own list only */
 	r->subject = stage_subject(s, stage);
 	restrict_push(r, &s->setup->lists[stage]);
 }
@@ -177,26 +178,26 @@ restrict_reject(struct restrict_run *r, int64_t code, const char *dsn, const cha
 
 /* The first reason stays. */
 void
-restrict_defer_if_permit(struct restrict_run *r, const char *fmt, ...)
+restrict_defer_if_permit(struct restrict_run *r, const char *dsn, const char *fmt, ...)
 {
 	va_list ap;
 
 	if (r->defer_if_permit || r->is_warn)
 		return;
 	va_start(ap, fmt);
-	r->defer_if_permit = reply_text(r, 450, "4.7.1", fmt, ap);
+	r->defer_if_permit = reply_text(r, 450, dsn, fmt, ap);
 	va_end(ap);
 }
 
 void
-restrict_defer_if_reject(struct restrict_run *r, const char *fmt, ...)
+restrict_defer_if_reject(struct restrict_run *r, const char *dsn, const char *fmt, ...)
 {
 	va_list ap;
 
 	if (r->defer_if_reject || r->is_warn)
 		return;
 	va_start(ap, fmt);
-	r->defer_if_reject = reply_text(r, 450, "4.7.1", fmt, ap);
+	r->defer_if_reject = reply_text(r, 450, dsn, fmt, ap);
 	va_end(ap);
 }
 
@@ -208,8 +209,8 @@ lookup_result(struct restrict_run *r, int result, struct buf *value)
 
 	if (result < 0) {
 		log_warn("smtpd", "%s: table lookup problem: %s", r->asking->arg, buf_cstr(value));
-		v = restrict_reject(
-		    r, 451, "4.3.0", "<%s>: Temporary lookup failure", r->asked.name);
+		v = restrict_reject(r, 451, "4.3.5",
+		    "<%s>: %s rejected: Server configuration error", r->asked.name, r->asked.what);
 	} else if (result > 0) {
 		v = access_action(r, buf_str(value), r->asking->arg, r->asked);
 	}

@@ -17,6 +17,7 @@ struct resolver_answer;
 /* What a command came to. */
 enum cmd_result {
 	CMD_OK,
+	CMD_NONE,  /* an error, but no command at all */
 	CMD_BAD,   /* counts as an error */
 	CMD_SOFT,  /* failed, but is no error of the client's */
 	CMD_WAIT,  /* smtpd_session_answered comes later */
@@ -115,10 +116,10 @@ enum verdict restrict_push(struct restrict_run *r, const struct restrict_list *l
 enum verdict restrict_reject(struct restrict_run *r, int64_t code, const char *dsn, const char *fmt,
     ...) __attribute__((format(printf, 4, 5)));
 /* Remembered, in case the end is a permit (a reject). */
-void restrict_defer_if_permit(struct restrict_run *r, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
-void restrict_defer_if_reject(struct restrict_run *r, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+void restrict_defer_if_permit(struct restrict_run *r, const char *dsn, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+void restrict_defer_if_reject(struct restrict_run *r, const char *dsn, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* Asks a table; the value is taken as an action on `subject` (access.c). */
 enum verdict restrict_lookup(struct restrict_run *r, const struct restriction *it,
     const struct map_keys *keys, struct restrict_subject subject);

@@ -69,16 +69,16 @@ warn_if_reject(struct restrict_run *r, const struct restriction *it)
 static enum verdict
 defer_if_permit(struct restrict_run *r, const struct restriction *it)
 {
-	restrict_defer_if_permit(
-	    r, "<%s>: %s rejected: defer_if_permit requested", r->subject.name, r->subject.what);
+	restrict_defer_if_permit(r, "4.7.0", "<%s>: %s rejected: defer_if_permit requested",
+	    r->subject.name, r->subject.what);
 	return VERDICT_DUNNO;
 }
 
 static enum verdict
 defer_if_reject(struct restrict_run *r, const struct restriction *it)
 {
-	restrict_defer_if_reject(
-	    r, "<%s>: %s rejected: defer_if_reject requested", r->subject.name, r->subject.what);
+	restrict_defer_if_reject(r, "4.7.0", "<%s>: %s rejected: defer_if_reject requested",
+	    r->subject.name, r->subject.what);
 	return VERDICT_DUNNO;
 }
 

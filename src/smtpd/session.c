@@ -133,6 +133,15 @@ smtpd_session_shut(struct smtpd_session *s, const char *reply)
 	end(s);
 }
 
+/* After a message nothing was lost. */
+static void
+lost(struct smtpd_session *s)
+{
+	if (s->state == SESSION_DATA || strcmp(s->where, "END-OF-MESSAGE") != 0)
+		log_reason(s, "lost connection");
+	end(s);
+}
+
 static void
 timed_out(struct smtpd_session *s)
 {
@@ -187,7 +196,7 @@ smtpd_session_done(struct smtpd_session *s, enum cmd_result r)
 	PP_ASSERT(r != CMD_WAIT && r != CMD_MORE);
 	if (r == CMD_OK || r == CMD_CLOSE)
 		s->stats.ok[s->command]++;
-	if (r == CMD_BAD || r == CMD_CLOSE_BAD)
+	if (r == CMD_BAD || r == CMD_NONE || r == CMD_CLOSE_BAD)
 		s->errors++;
 	if (r == CMD_CLOSE || r == CMD_CLOSE_BAD)
 		s->is_closing = true;
@@ -324,8 +333,7 @@ smtpd_session_pump(struct smtpd_session *s)
 	if (s->is_closing) {
 		end(s);
 	} else if (s->is_eof && s->question == ASK_NOTHING) {
-		log_reason(s, "lost connection");
-		end(s);
+		lost(s);
 	} else if (s->is_unflushed && s->question != ASK_MAP && s->question != ASK_SPACE) {
 		s->is_unflushed = false;
 		stream_flush(s->stream);
@@ -356,9 +364,7 @@ on_closed(void *ctx, int err)
 
 	s->is_eof = true;
 	if (s->state == SESSION_GREETING || err != 0) {
-		if (s->question != ASK_COMMIT)
-			log_reason(s, "lost connection");
-		end(s);
+		lost(s);
 	} else {
 		smtpd_session_pump(s);
 	}

@@ -147,7 +147,7 @@ set_rewrite_clients(struct smtpd_setup *s, struct buf *err)
 static int
 set_forbidden(struct smtpd_setup *s, struct buf *err)
 {
-	static const struct str symbols = {"regexp:{{/^[^A-Z]/ Bogus}}", 27};
+	const struct str symbols = STR("regexp:{{/^[^A-Z]/ Bogus}}");
 	struct str rest = str_of(s->p->smtpd_forbidden_commands), word;
 
 	while (str_token(&rest, ", \t\r\n", &word)) {
@@ -198,6 +198,26 @@ discarded(const struct smtpd_setup *s, struct str word)
 	return 0;
 }
 
+/* "discarding EHLO keywords: ETRN CHUNKING", once per EHLO, unless silent-discard is there. */
+static void
+set_discard_text(struct smtpd_setup *s)
+{
+	struct str rest = str_of(s->p->smtpd_discard_ehlo_keywords), word;
+	const char *text = "";
+
+	while (str_token(&rest, ", \t\r\n", &word)) {
+		char *name = arena_str(&s->arena, word);
+
+		if (str_caseeq(word, STR("silent-discard")))
+			return;
+		for (char *p = name; *p; p++)
+			*p = *p >= 'a' && *p <= 'z' ? (char)(*p - ('a' - 'A')) : *p;
+		text = arena_printf(&s->arena, "%s %s", text, name);
+	}
+	if (text[0])
+		s->discarded = text;
+}
+
 static void
 set_ehlo(struct smtpd_setup *s)
 {
@@ -230,6 +250,7 @@ set_texts(struct smtpd_setup *s)
 
 	s->greeting = arena_printf(&s->arena, "220 %s\r\n", s->p->smtpd_banner);
 	set_ehlo(s);
+	set_discard_text(s);
 	s->bare_newline = strcmp(bare, "reject") == 0 ? BARE_REJECT
 			  : strcmp(bare, "note") == 0 ? BARE_NOTE
 						      : BARE_NORMALIZE;
@@ -269,7 +290,8 @@ set_queue(struct smtpd_setup *s, struct buf *err)
 	const char *dir = s->p->queue_directory;
 
 	s->queue_dirfd = fsio_open_dir(AT_FDCWD, dir);
-	if (s->queue_dirfd >= 0)
+	/* `check` of a new configuration comes before the spool is made. */
+	if (s->queue_dirfd >= 0 || s->queue_dirfd == -ENOENT)
 		return 0;
 	buf_printf(err, "queue_directory %s: %s", dir, strerrordesc_np(-s->queue_dirfd));
 	return s->queue_dirfd;

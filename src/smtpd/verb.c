@@ -5,6 +5,7 @@
  * only ever runs in a state it knows. A new verb is a row and a cmd_x.c.
  */
 #include "internal.h"
+#include "pp/mail/utf8.h"
 
 enum {
 	IN_IDLE = 1 << SESSION_IDLE,
@@ -132,9 +133,12 @@ smtpd_verb_run(struct smtpd_session *s, struct str line)
 
 	s->command = COMMAND_UNKNOWN;
 	if (memchr(line.p, '\0', line.n) || !esmtp_command(line, &word, &args)) {
-		s->where = verbs[COMMAND_UNKNOWN].name;
 		smtpd_reply(s, "500 5.5.2 Error: bad syntax");
-		return CMD_BAD;
+		return CMD_NONE;
+	}
+	if (s->setup->p->smtputf8_enable && !utf8_valid(line)) {
+		smtpd_reply(s, "500 5.5.2 Error: bad UTF-8 syntax");
+		return CMD_NONE;
 	}
 	s->command = find(word);
 	v = &verbs[s->command];

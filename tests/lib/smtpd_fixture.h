@@ -73,8 +73,7 @@ fixture_config(struct fixture *f, const char *main_cf, const char *master_cf)
 	    "smtpd_error_sleep_time = 0\n%s",
 	    f->dir, main_cf);
 	fixture_write(f, "main.cf", buf_cstr(&text));
-	fixture_write(
-	    f, "master.cf", master_cf ? master_cf : "127.0.0.1:0 inet n - n - - smtpd\n");
+	fixture_write(f, "master.cf", master_cf ? master_cf : "127.0.0.1:0 inet n - n - - smtpd\n");
 	buf_fini(&text);
 	config_report_init(&report);
 	rc = config_load(&src, &f->config, &report);
