@@ -50,7 +50,8 @@ static const struct {
 };
 
 struct sasl_exchange {
-	struct lane_job job; /* first step, next step, or the end; one at a time */
+	struct lane_job job; /* a step; one at a time */
+	struct lane_job end; /* queued behind a running step */
 	struct lane *lane;
 	char *host, *user, *offered, *filter, *options;
 	sasl_secret_t *secret;
@@ -367,7 +368,7 @@ next_work(struct lane_job *job)
 static void
 end_work(struct lane_job *job)
 {
-	struct sasl_exchange *x = PP_CONTAINER(job, struct sasl_exchange, job);
+	struct sasl_exchange *x = PP_CONTAINER(job, struct sasl_exchange, end);
 
 	if (x->conn)
 		sasl_dispose(&x->conn);
@@ -393,7 +394,7 @@ wipe_string(char *s)
 static void
 ended(struct lane_job *job)
 {
-	struct sasl_exchange *x = PP_CONTAINER(job, struct sasl_exchange, job);
+	struct sasl_exchange *x = PP_CONTAINER(job, struct sasl_exchange, end);
 
 	wipe_buf(&x->challenge);
 	wipe_buf(&x->response);
@@ -421,11 +422,10 @@ step_done(struct lane_job *job)
 	memcpy(error, x->error, sizeof(error));
 	wipe_buf(&x->challenge);
 	x->busy = false;
-	if (x->freed)
-		lane_run(x->lane, LANE_KEY, &x->job, end_work, ended);
-	else if (x->rc < 0)
+	/* Freed meanwhile: `ended` comes next. */
+	if (!x->freed && x->rc < 0)
 		x->answer(x->ctx, x->rc, mech, NULL, error);
-	else
+	else if (!x->freed)
 		x->answer(x->ctx, 0, mech, text, NULL);
 	wipe_buf(&response);
 }
@@ -463,8 +463,7 @@ sasl_exchange_free(struct sasl_exchange *x)
 		return;
 	PP_ASSERT(!x->freed);
 	x->freed = true;
-	if (!x->busy) /* else step_done sees it */
-		lane_run(x->lane, LANE_KEY, &x->job, end_work, ended);
+	lane_run(x->lane, LANE_KEY, &x->end, end_work, ended);
 }
 
 static char *

@@ -149,7 +149,8 @@ tls_set_ciphers(SSL_CTX *ctx, const char *grade, const char *exclude, bool old, 
 	}
 	SSL_CTX_set_security_level(ctx, old ? 0 : grades[i].level);
 	if (rc < 0 || buf_overflowed(&list) || SSL_CTX_set_cipher_list(ctx, buf_cstr(&list)) != 1) {
-		buf_printf(err, "no cipher is left of grade %s without \"%s\"", grade, exclude);
+		buf_printf(err, "no cipher is left of grade %s without \"%s\"", grade,
+		    exclude ? exclude : "");
 		rc = -EINVAL;
 	}
 	buf_fini(&list);

@@ -24,6 +24,7 @@ struct rig {
 	struct post post;
 	void (*start)(struct rig *r);
 	bool ended;
+	void (*after)(void); /* between the end of the loop and its freeing */
 };
 
 static struct rig rig;
@@ -48,9 +49,11 @@ static inline void
 rig_run(void (*start)(struct rig *r))
 {
 	signal(SIGPIPE, SIG_IGN);
-	rig = (struct rig){.loop = loop_new("test"), .start = start};
+	rig = (struct rig){.loop = loop_new("test"), .start = start, .after = rig.after};
 	post_to(rig.loop, &rig.post, rig_started);
 	loop_run(rig.loop);
+	if (rig.after)
+		rig.after();
 	loop_free(rig.loop);
 	assert_true(rig.ended);
 }
