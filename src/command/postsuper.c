@@ -80,7 +80,8 @@ expire(const struct spool *s, enum queue q, const char *id)
 	return rc;
 }
 
-static int delete (const struct spool *s, enum queue q, const char *id)
+static int
+delete_message(const struct spool *s, enum queue q, const char *id)
 {
 	const enum queue only[] = {q, QUEUE_COUNT};
 	enum queue found;
