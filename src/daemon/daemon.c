@@ -301,25 +301,73 @@ run(struct daemon *d)
 	return d->exit_code;
 }
 
+struct note {
+	STAILQ_ENTRY(note) link;
+	bool is_error;
+	const char *text;
+};
+
+/* What is noticed at the start, before it is known where the log goes. */
+struct start_notes {
+	struct arena arena;
+	STAILQ_HEAD(, note) notes;
+	bool has_log, also_stderr;
+};
+
+static void
+note_show(const struct start_notes *n, bool is_error, const char *text)
+{
+	if (n->has_log && is_error)
+		log_fatal("master", "%s", text);
+	else if (n->has_log)
+		log_warn("master", "%s", text);
+	/* To the eyes of who starts it as well, unless they are on the log already. */
+	if (!n->has_log || (n->also_stderr && !log_is_stdout()))
+		dprintf(2, "pennypost: %s: %s\n", is_error ? "fatal" : "warning", text);
+}
+
 static void
 say_at_start(void *ctx, bool is_error, const char *text)
 {
-	if (is_error)
-		log_fatal("master", "%s", text);
-	else
-		log_warn("master", "%s", text);
-	/* In the log as well as before the eyes of who starts it. */
-	if (!*(bool *)ctx)
+	struct start_notes *n = ctx;
+	struct note *e;
+
+	if (n->has_log) {
+		note_show(n, is_error, text);
 		return;
-	dprintf(2, "pennypost: %s: %s\n", is_error ? "fatal" : "warning", text);
+	}
+	e = ARENA_NEW(&n->arena, struct note);
+	e->is_error = is_error;
+	e->text = arena_strdup(&n->arena, text);
+	STAILQ_INSERT_TAIL(&n->notes, e, link);
+}
+
+static void
+notes_flush(struct start_notes *n)
+{
+	struct note *e;
+
+	STAILQ_FOREACH (e, &n->notes, link)
+		note_show(n, e->is_error, e->text);
+	STAILQ_INIT(&n->notes);
+	arena_fini(&n->arena);
+}
+
+static void
+log_is_ready(void *ctx)
+{
+	struct start_notes *n = ctx;
+
+	n->has_log = true;
+	notes_flush(n);
 }
 
 int
 daemon_run(const struct daemon_options *o)
 {
 	static struct daemon d; /* the one daemon of the process; threads hold it to the very end */
-	bool also_stderr = o->also_stderr;
-	const struct say say = {say_at_start, &also_stderr};
+	struct start_notes notes = {.also_stderr = o->also_stderr};
+	const struct say say = {say_at_start, &notes};
 	int rc;
 
 	d = (struct daemon){.config_dir = o->config_dir,
@@ -327,7 +375,9 @@ daemon_run(const struct daemon_options *o)
 	    .is_background = o->is_background,
 	    .master_lock = -1};
 	signal_ignore();
-	rc = daemon_prepare(&d, &say);
+	STAILQ_INIT(&notes.notes);
+	rc = daemon_prepare(&d, &say, log_is_ready);
+	notes_flush(&notes);
 	if (rc < 0)
 		return rc == -EINVAL ? 78 : 1; /* EX_CONFIG: a restart would not help */
 	return run(&d);

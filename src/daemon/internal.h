@@ -135,5 +135,5 @@ void daemon_watchers_end(struct daemon *d);
 /* showq.c */
 extern const struct control_command daemon_showq;
 /* start.c */
-int daemon_prepare(struct daemon *d, const struct say *say);
+int daemon_prepare(struct daemon *d, const struct say *say, void (*log_ready)(void *ctx));
 void daemon_log_setup(const struct config *cfg, uid_t uid, bool to_stderr);

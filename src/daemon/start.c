@@ -130,7 +130,7 @@ raise_descriptor_limit(void)
 }
 
 int
-daemon_prepare(struct daemon *d, const struct say *s)
+daemon_prepare(struct daemon *d, const struct say *s, void (*log_ready)(void *ctx))
 {
 	struct buf text = {.max = 4096};
 	struct config *cfg;
@@ -144,6 +144,7 @@ daemon_prepare(struct daemon *d, const struct say *s)
 	if (rc < 0)
 		return rc;
 	daemon_log_setup(cfg, d->uid, false);
+	log_ready(s->ctx);
 	raise_descriptor_limit();
 	umask(077);
 	rc = take_spool(d, cfg, s);

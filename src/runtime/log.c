@@ -300,6 +300,17 @@ log_setup(const struct log_options *o)
 	return rc;
 }
 
+bool
+log_is_stdout(void)
+{
+	bool is_stdout;
+
+	pthread_mutex_lock(&lg.lock);
+	is_stdout = lg.fd == 1;
+	pthread_mutex_unlock(&lg.lock);
+	return is_stdout;
+}
+
 static void
 reopen_now(void)
 {

@@ -7,6 +7,7 @@
  * SEE    shared spec delivery.md 1 for the texts.
  */
 #pragma once
+#include <stdbool.h>
 #include "pp/base/assert.h"
 
 struct log_options {
@@ -20,6 +21,7 @@ struct log_options {
 
 /* Sets the destination; may be called again (reload). Strings are copied. 0 or -errno of opening. */
 int log_setup(const struct log_options *o);
+bool log_is_stdout(void);
 /* Starts and ends the log thread. log_stop writes everything first. */
 void log_start(void);
 void log_stop(void);
