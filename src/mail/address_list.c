@@ -144,6 +144,20 @@ put_completed(struct buf *to, struct str raw, struct str internal, struct str fu
 	}
 }
 
+/* Words may touch without a blank ("a"b); once one of them changes they must not run together. What
+ * looks like a delimiter may be escaped, so one blank too many is put rather than none. */
+static void
+put_gap(struct buf *to, struct str before, struct str after)
+{
+	const struct str apart = STR(" \t\r\n()<>@,;:.");
+	bool escaped = before.n > 1 && before.p[before.n - 2] == '\\';
+
+	if (before.n == 0 || after.n == 0 || str_index(apart, after.p[0]) < apart.n)
+		return;
+	if (escaped || str_index(apart, before.p[before.n - 1]) == apart.n)
+		buf_addc(to, ' ');
+}
+
 int
 address_list_rewrite(struct buf *to, struct str value, const struct address_rules *r)
 {
@@ -161,7 +175,9 @@ address_list_rewrite(struct buf *to, struct str value, const struct address_rule
 		if (str_eq(internal, full) || !address_valid(full))
 			continue;
 		buf_add(to, (struct str){value.p + copied, m.from - copied});
+		put_gap(to, str_from(buf_str(to), start), str_from(value, m.from));
 		put_completed(to, (struct str){value.p + m.from, m.to - m.from}, internal, full);
+		put_gap(to, buf_str(to), str_from(value, m.to));
 		copied = m.to;
 		changed = 1;
 	}

@@ -85,7 +85,8 @@ check_limited(struct str in, size_t limit)
 		char c = buf_str(&b).p[i];
 
 		column = c == '\n' ? 0 : column + (c != '\r');
-		PP_ASSERT(column <= (limit < 2 ? 2 : limit) + 1); /* a stuffed dot does not count */
+		/* A stuffed dot does not count; 1 is taken as 2, 0 as no limit. */
+		PP_ASSERT(limit == 0 || column <= (limit < 2 ? 2 : limit) + 1);
 	}
 	buf_fini(&b);
 }
