@@ -132,12 +132,16 @@ class System:
         self.process.wait()
 
 
+SMTPD = "127.0.0.1:0 inet n - n - - smtpd\n"
+TRANSPORTS = "smtp unix - - n - - smtp\nrelay unix - - n - - smtp\n"
+
+
 class Pennypost(System):
     """build/pennypost -c DIR run"""
 
-    def __init__(self, scratch, name="pp", services="127.0.0.1:0 inet n - n - - smtpd\n",
+    def __init__(self, scratch, name="pp", services=SMTPD,
                  queue_directory=None, binary=None, wrapper=(), env=None, user=None, **main):
-        super().__init__(scratch, name, services, main, queue_directory)
+        super().__init__(scratch, name, services + TRANSPORTS, main, queue_directory)
         self.binary = binary or os.path.join(BUILD, "pennypost")
         self.wrapper = list(wrapper)
         self.env = dict(os.environ, **(env or {}))

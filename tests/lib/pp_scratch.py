@@ -16,7 +16,8 @@ import tempfile
 import threading
 import time
 
-TIMEOUT = 30.0 if not os.environ.get("PENNYPOST_SANITIZE") else 120.0
+TIMEOUT = float(os.environ.get("PENNYPOST_TEST_TIMEOUT") or
+                (120 if os.environ.get("PENNYPOST_SANITIZE") else 30))
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("PENNYPOST_BUILD") or os.path.join(TOP, "build")
 

@@ -81,12 +81,17 @@ def test_null_sender(post):
     assert mail.sender == ""
 
 
+def exit_code(system, ours):
+    """Postfix ends every error with 75, which asks to try again; ours are those of sysexits.h."""
+    return 75 if isinstance(system, pp_harness.Postfix) else ours
+
+
 def test_no_recipient(relayed, root):
     done = relayed.command("sendmail", input="\nhello\n")
-    assert done.returncode == 75
+    assert done.returncode == exit_code(relayed, 64)
     assert re.search(r"sendmail: fatal: root\(0\): Recipient addresses must be specified", done.stderr)
     done = relayed.command("sendmail", "-t", input="Subject: x\n\nhello\n")
-    assert done.returncode == 75
+    assert done.returncode == exit_code(relayed, 65)
     assert "No recipient addresses found in message header" in done.stderr
     assert relayed.queue_files() == []
 
@@ -95,7 +100,7 @@ def test_too_big(scratch, sink, root):
     system = pp_harness.system_under_test(scratch, message_size_limit="5000").relay_to(sink).start()
     done = system.command("sendmail", "-f", "me@client.test", "you@dest.test",
                           input="Subject: x\n\n" + "y" * 70 + "\n" * 6000)
-    assert done.returncode == 75
+    assert done.returncode == exit_code(system, 65)
     assert "message file too big" in done.stderr
     assert system.queue_files() == []
 
