@@ -31,6 +31,7 @@ static const char *const same[][2] = {
     {"rcpt", "recipient"},
     {"from", "sender"},
     {"size", "limit"},
+    {"max", "limit"},
 };
 
 static unsigned

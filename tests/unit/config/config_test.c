@@ -13,6 +13,8 @@
 #include "pp/base/fsio.h"
 #include "pp/config/settings.h"
 
+#define ENV(a) ((char *const *)(uintptr_t)(a)) /* environ is not const */
+
 static char dir[] = "/tmp/config_test.XXXXXX";
 
 static void
@@ -52,9 +54,10 @@ load_source(struct loaded *l, struct config_source *src)
 }
 
 static void
-load(struct loaded *l, const char *main_cf, const char *master_cf, char *const *env)
+load(struct loaded *l, const char *main_cf, const char *master_cf, const char *const *env)
 {
-	struct config_source src = {.environ = env, .is_root = true, .hostname = "h.example.org"};
+	struct config_source src = {
+	    .environ = ENV(env), .is_root = true, .hostname = "h.example.org"};
 
 	put("main.cf", main_cf);
 	put("master.cf", master_cf);
@@ -295,10 +298,10 @@ names(void **state)
 	    "smtpd_restriction_classes = greylist\n"
 	    "greylist = permit\n"
 	    "sales_server_host = db\n"
-	    "virtual_mailbox_maps = ldap:sales\n"
+	    "proxy_read_maps = proxy:ldap:sales\n"
 	    "virtual_maps =\n"
 	    "readme_directory = no\n"
-	    "luser_relay = $user@other\n"
+	    "qmqpd_error_delay = 2s\n"
 	    "confirm_delay_cleared = no\n",
 	    "slow unix - - n - - smtp\n"
 	    "smtp inet n - n - - smtpd -o smtpd_reciepient_limit=3 -o relayhost=$undef\n",
@@ -313,7 +316,7 @@ names(void **state)
 	    "W main.cf:4 unknown parameter \"quux\"\n"
 	    "W main.cf:7 unknown parameter \"fast_destination_rate_delay\": master.cf has no "
 	    "transport \"fast\"\n"
-	    "W main.cf:15 luser_relay has no effect in this version of pennypost\n"
+	    "W main.cf:15 qmqpd_error_delay has no effect in this version of pennypost\n"
 	    "W master.cf:2 unknown parameter \"smtpd_reciepient_limit\" (did you mean "
 	    "\"smtpd_recipient_limit\"?)\n");
 	done(&l);
@@ -417,7 +420,7 @@ static void
 environment(void **state)
 {
 	char secret[300];
-	char *env[] = {"POSTFIX_relayhost=[env]:25", "POSTFIX_MYORIGIN=env.example", secret,
+	const char *env[] = {"POSTFIX_relayhost=[env]:25", "POSTFIX_MYORIGIN=env.example", secret,
 	    "SMTP_HELO_NAME=helo.example", "PATH=/bin", "WORKERS=5", "STRESS=yes",
 	    "POSTFIX_workers=3", "SMTP_TLS_CERT_FILE=/c.pem", "POSTFIX_NOSUCH=1",
 	    "POSTFIX_relay_host=1", "MAIL_NAME=Env ${mydomain}", NULL};
@@ -451,9 +454,9 @@ environment(void **state)
 static void
 environment_errors(void **state)
 {
-	char *missing[] = {"RELAYHOST_FILE=/nonexistent/secret", NULL};
-	char *twice[] = {"RELAYHOST=a", "POSTFIX_relayhost=b", NULL};
-	char *bad[] = {"MESSAGE_SIZE_LIMIT=big", NULL};
+	const char *missing[] = {"RELAYHOST_FILE=/nonexistent/secret", NULL};
+	const char *twice[] = {"RELAYHOST=a", "POSTFIX_relayhost=b", NULL};
+	const char *bad[] = {"MESSAGE_SIZE_LIMIT=big", NULL};
 	struct loaded l;
 
 	load(&l, "", NULL, missing);
@@ -479,8 +482,8 @@ static void
 command_line(void **state)
 {
 	const char *extra[] = {"relayhost = line", "myx=1", NULL}, *bad[] = {"nothing", NULL};
-	char *env[] = {"RELAYHOST=env", NULL};
-	struct config_source src = {.dir = dir, .environ = env, .extra = extra};
+	const char *env[] = {"RELAYHOST=env", NULL};
+	struct config_source src = {.dir = dir, .environ = ENV(env), .extra = extra};
 	struct loaded l;
 
 	put("main.cf", "relayhost = main\n");
@@ -527,7 +530,8 @@ networks(void **state)
 	load_clean(&l, "mydomain = example.net\nmyhostname = a.$mydomain\n", NULL);
 	assert_string_equal(l.cfg->params->myhostname, "a.example.net");
 	done(&l);
-	load_clean(&l, "myhostname = a.${nodomain}\n", NULL);
+	load_clean(&l, "myhostname = a.$mydomain\n", NULL); /* neither is set */
+	assert_string_equal(l.cfg->params->myhostname, "a.localdomain");
 	done(&l);
 }
 
@@ -561,14 +565,14 @@ tables(void **state)
 static void
 directory(void **state)
 {
-	char *env[] = {"A=b", "MAIL_CONFIG=/from/env", NULL}, *none[] = {NULL};
+	const char *env[] = {"A=b", "MAIL_CONFIG=/from/env", NULL}, *none[] = {NULL};
 	bool is_required;
 
-	assert_string_equal(config_dir("/opt", env, &is_required), "/opt");
+	assert_string_equal(config_dir("/opt", ENV(env), &is_required), "/opt");
 	assert_true(is_required);
-	assert_string_equal(config_dir(NULL, env, &is_required), "/from/env");
+	assert_string_equal(config_dir(NULL, ENV(env), &is_required), "/from/env");
 	assert_true(is_required);
-	assert_string_equal(config_dir(NULL, none, &is_required), CONFIG_DIR_DEFAULT);
+	assert_string_equal(config_dir(NULL, ENV(none), &is_required), CONFIG_DIR_DEFAULT);
 	assert_false(is_required);
 }
 
