@@ -45,6 +45,9 @@ struct postcat {
 	off_t content_at, content_end; /* 0 = not known */
 	enum part part;
 	bool open_line; /* the last record was an unterminated piece */
+	/* Like Postfix's, -b begins with the second piece of a header line that is too long for one
+	 * record, while for -h the line goes on. */
+	bool rest_as_body;
 };
 
 static void
@@ -135,7 +138,8 @@ part_is_shown(const struct postcat *pc)
 	    [PART_BODY] = SHOW_BODY,
 	    [PART_EXTRACTED] = SHOW_ENVELOPE};
 
-	return (pc->show & shown_by[pc->part]) != 0;
+	return (pc->show & shown_by[pc->part]) != 0 ||
+	       (pc->part == PART_HEADER && pc->rest_as_body && (pc->show & SHOW_BODY));
 }
 
 static void
@@ -157,9 +161,12 @@ text_record(struct postcat *pc, const struct record *rec, off_t at)
 {
 	struct str s = rec->payload;
 
-	if (pc->part == PART_HEADER && !pc->open_line && !header_parse(s, NULL) &&
-	    !(s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t')))
-		pc->part = PART_BODY;
+	if (pc->part == PART_HEADER && !header_parse(s, NULL) &&
+	    !(s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))) {
+		pc->rest_as_body = true;
+		if (!pc->open_line)
+			pc->part = PART_BODY;
+	}
 	put_content(pc, rec, at);
 	pc->open_line = rec->type == REC_PART;
 }
@@ -169,7 +176,7 @@ content_begins(struct postcat *pc, off_t at)
 {
 	put_marker(pc, at, REC_CONTENT, "MESSAGE CONTENTS");
 	pc->part = PART_HEADER;
-	pc->open_line = false;
+	pc->open_line = pc->rest_as_body = false;
 }
 
 /* 1 = the file is done. */
@@ -258,7 +265,7 @@ show_records(struct postcat *pc)
 {
 	struct record rec;
 	off_t at = -1, real;
-	bool followed;
+	bool followed, first = true;
 	int rc, done = 0;
 
 	while (!done) {
@@ -267,6 +274,9 @@ show_records(struct postcat *pc)
 		rc = reader_next(pc->reader, &rec, &real);
 		if (rc == 1)
 			break;
+		if (rc == 0 && first && pc->start == 0)
+			put_marker(pc, 0, 0, "ENVELOPE RECORDS");
+		first = false;
 		if (rc == 0)
 			done = show_record(pc, &rec, at);
 		followed = rc == 0 && rec.type == REC_POINTER && !pc->raw;
@@ -305,8 +315,6 @@ show_file(struct postcat *pc, const char *path, struct reader *r, int first)
 			warn(pc, "input is not a valid queue file");
 		reader_close(r);
 		return;
-	} else {
-		put_marker(pc, 0, 0, "ENVELOPE RECORDS");
 	}
 	show_records(pc);
 	reader_close(r);

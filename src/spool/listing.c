@@ -105,13 +105,13 @@ listing_load_blk(
 		return rc;
 	if (env.sender == NULL)
 		return 1;
-	if (e->queue != QUEUE_MAILDROP)
-		deferlog_read_blk(s, QUEUE_DEFER, e->id, a, &log, &log_n);
+	/* Also in maildrop: a requeued message keeps its log. */
+	deferlog_read_blk(s, QUEUE_DEFER, e->id, a, &log, &log_n);
 	*ret = (struct listing){.queue = e->queue,
 	    .id = e->id,
 	    .arrival = env.arrival_us ? env.arrival_us / 1000000 : (int64_t)e->st.st_mtime,
 	    .size = env.data_size,
-	    .forced_expire = (e->st.st_mode & MODE_EXPIRED) != 0 && e->queue != QUEUE_MAILDROP,
+	    .forced_expire = (e->st.st_mode & MODE_EXPIRED) != 0,
 	    .sender = shown(a, env.sender)};
 	add_recipients(a, &env, log, log_n, ret);
 	return 0;
