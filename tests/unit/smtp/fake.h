@@ -49,7 +49,7 @@ struct fake_server {
 	struct tls_context *tls;
 	bool wrap;
 	int fd;
-	unsigned port, connections, open;
+	unsigned port, connections, open, resumed;
 	struct buf log;      /* commands, joined by " | "; "+" = a new connection */
 	struct buf body;     /* of the last message, with CRLF, without the dot */
 	unsigned body_reads; /* how often bytes of it arrived */
@@ -98,6 +98,7 @@ fake_tls_done(void *ctx, int err)
 		return;
 	}
 	c->tls = true;
+	c->server->resumed += stream_tls(c->s)->resumed;
 	if (c->server->wrap)
 		fake_reply(c, "banner");
 }
