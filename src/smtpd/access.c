@@ -220,8 +220,8 @@ access_action(
 			return actions[i].run(r, text, table, subject);
 	/* Not an action: restrictions that need no table of their own. */
 	list = ARENA_NEW(a, struct restrict_list);
-	if (value.n > 0 &&
-	    restrict_compile_words(a, (struct str){arena_str(a, value), value.n}, list) == 0)
+	if (value.n > 0 && restrict_compile_words(r->session->setup, a,
+			       (struct str){arena_str(a, value), value.n}, list) == 0)
 		return restrict_push(r, list);
 	log_warn(
 	    "smtpd", "access table %s: entry for <%s> has an unknown action", table, subject.name);

@@ -42,6 +42,19 @@ restricted(struct smtpd_session *s, enum verdict v)
 	return smtpd_space_check(s, s->t.mail.size, has_space);
 }
 
+void
+smtpd_refuse_param(struct smtpd_session *s, enum esmtp_error e, struct str bad)
+{
+	struct status st = esmtp_error_status(&s->scratch, e, bad);
+	bool is_dsn = str_casestarts(bad, STR("RET=")) || str_casestarts(bad, STR("ENVID=")) ||
+		      str_casestarts(bad, STR("NOTIFY=")) || str_casestarts(bad, STR("ORCPT="));
+
+	if (e == ESMTP_UNSUPPORTED && is_dsn)
+		smtpd_reply(s, "501 5.7.1 DSN support is disabled");
+	else
+		smtpd_reply_status(s, &st);
+}
+
 /* strict_smtputf8: RFC 6531 3.5 to the letter. */
 bool
 smtpd_is_undeclared_utf8(const struct smtpd_session *s, const char *address)
@@ -83,7 +96,6 @@ parse(struct smtpd_session *s, struct str args)
 	struct address_path path = {0};
 	struct str bad = {0};
 	enum esmtp_error e;
-	struct status st;
 
 	switch (address_path(&t->arena, args, "FROM", ADDRESS_UTF8, &path)) {
 	case ADDRESS_OK:
@@ -96,10 +108,9 @@ parse(struct smtpd_session *s, struct str args)
 	if (smtpd_is_loose_path(s, args))
 		return refuse(s, "501 5.1.7 Bad sender address syntax");
 	t->mail.size = -1;
-	e = esmtp_mail_params(&t->arena, path.rest, s->setup->extensions, &t->mail, &bad);
+	e = esmtp_mail_params(&t->arena, path.rest, s->setup->params, &t->mail, &bad);
 	if (e != ESMTP_OK) {
-		st = esmtp_error_status(&t->arena, e, bad);
-		smtpd_reply_status(s, &st);
+		smtpd_refuse_param(s, e, bad);
 		smtpd_session_reset(s);
 		return CMD_BAD;
 	}

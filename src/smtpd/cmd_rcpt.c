@@ -140,7 +140,6 @@ smtpd_cmd_rcpt(struct smtpd_session *s, struct str args)
 	struct address_path path = {0};
 	struct str word = {0};
 	enum esmtp_error e;
-	struct status st;
 
 	if (t->rcpt_count >= s->setup->p->smtpd_recipient_limit)
 		return too_many(s);
@@ -154,10 +153,9 @@ smtpd_cmd_rcpt(struct smtpd_session *s, struct str args)
 	}
 	if (smtpd_is_loose_path(s, args))
 		return bad(s, "501 5.1.3 Bad recipient address syntax");
-	e = esmtp_rcpt_params(&t->arena, path.rest, s->setup->extensions, &t->rcpt, &word);
+	e = esmtp_rcpt_params(&t->arena, path.rest, s->setup->params, &t->rcpt, &word);
 	if (e != ESMTP_OK) {
-		st = esmtp_error_status(&t->arena, e, word);
-		smtpd_reply_status(s, &st);
+		smtpd_refuse_param(s, e, word);
 		return CMD_BAD;
 	}
 	if (set_rcpt(s, path.address) != CMD_OK)

@@ -80,6 +80,8 @@ struct smtpd_setup {
 	const struct params *p; /* with the service's -o */
 	struct cleanup_setup cleanup;
 	struct restrict_list lists[STAGE_COUNT];
+	struct restrict_class *classes;
+	unsigned class_count;
 	struct netlist *mynetworks, *exceptions, *bare_exclusions;
 	struct map **maps; /* opened for restrictions */
 	unsigned map_count;
@@ -87,6 +89,7 @@ struct smtpd_setup {
 	const char *discarded; /* " ETRN CHUNKING", for the log; NULL = nothing to say */
 	struct str ehlo_reply; /* the whole answer */
 	unsigned extensions;   /* ESMTP_ bits that are offered */
+	unsigned params;       /* those whose parameters are taken */
 	enum bare_newline bare_newline;
 	bool is_parents; /* smtpd_access_maps: bare names match subdomains */
 	bool is_rewrite_mynetworks, is_rewrite_interfaces;
@@ -236,6 +239,7 @@ enum cmd_result smtpd_cmd_helo(struct smtpd_session *s, struct str args);
 enum cmd_result smtpd_cmd_ehlo(struct smtpd_session *s, struct str args);
 enum cmd_result smtpd_cmd_mail(struct smtpd_session *s, struct str args);
 /* cmd_mail.c, for RCPT too. */
+void smtpd_refuse_param(struct smtpd_session *s, enum esmtp_error e, struct str bad);
 bool smtpd_is_undeclared_utf8(const struct smtpd_session *s, const char *address);
 bool smtpd_is_loose_path(const struct smtpd_session *s, struct str args);
 enum cmd_result smtpd_cmd_rcpt(struct smtpd_session *s, struct str args);

@@ -37,7 +37,7 @@ enum restrict_stage {
 	STAGE_COUNT,
 };
 
-enum { RESTRICT_DEPTH_MAX = 8, RESTRICT_LIST_MAX = 100 };
+enum { RESTRICT_DEPTH_MAX = 8, RESTRICT_LIST_MAX = 100, CLASSES_MAX = 100 };
 
 enum verdict {
 	VERDICT_DUNNO,
@@ -74,6 +74,13 @@ struct restrict_list {
 	const char *name; /* of the parameter */
 	struct restriction *a;
 	unsigned n;
+};
+
+enum { CLASS_NEW, CLASS_OPEN, CLASS_DONE };
+
+struct restrict_class {
+	struct restrict_list list;
+	int mark;
 };
 
 struct restrict_frame {
@@ -131,7 +138,10 @@ enum verdict access_action(
  * opened then: setup->arena is not used, `a` is). -EINVAL with a text. */
 int restrict_compile_blk(struct smtpd_setup *setup, const char *name, const char *text,
     const char *table_default, struct restrict_list *ret, struct buf *err);
-int restrict_compile_words(struct arena *a, struct str text, struct restrict_list *ret);
+/* All of smtpd_restriction_classes; comes before the lists that name them. */
+int restrict_compile_classes_blk(struct smtpd_setup *s, struct buf *err);
+int restrict_compile_words(
+    struct smtpd_setup *s, struct arena *a, struct str text, struct restrict_list *ret);
 const struct restrict_row *restrict_find(struct str name);
 /* Does the list refuse other people's destinations before it permits everybody? */
 bool restrict_guards_relay(const struct restrict_list *l);

@@ -10,17 +10,14 @@
 #include "internal.h"
 #include "pp/config/settings.h"
 
-enum { CLASS_DEPTH_MAX = RESTRICT_DEPTH_MAX - 2, MAPS_MAX = 200 };
+enum { MAPS_MAX = 200 };
 
 struct compile {
-	struct smtpd_setup *setup; /* NULL at run time */
+	struct smtpd_setup *setup;
 	struct arena *arena;
 	const char *name, *table_default;
-	struct buf *err;
-	unsigned depth;
+	struct buf *err; /* NULL at run time: nothing may be opened, nobody reads texts */
 };
-
-static int compile_text(struct compile *c, struct str text, struct restrict_list *ret);
 
 static bool
 is_separator(char ch)
@@ -165,33 +162,13 @@ open_table(struct compile *c, struct str spec, struct restriction *it)
 	return rc;
 }
 
-/* A name of smtpd_restriction_classes: its own parameter holds the list. */
-static int
-compile_class(struct compile *c, struct str word, struct restriction *it)
+static struct restrict_class *
+find_class(const struct smtpd_setup *s, struct str name)
 {
-	struct str rest = str_of(c->setup->p->smtpd_restriction_classes), name;
-	struct compile inner = *c;
-	struct restrict_list *list;
-	const char *text;
-	bool is_class = false;
-
-	while (!is_class && str_token(&rest, ", \t\r\n", &name))
-		is_class = str_eq(name, word);
-	if (!is_class)
-		return -ENOENT;
-	inner.name = arena_str(c->arena, word);
-	text = config_service_text(c->setup->config, c->setup->service, inner.name);
-	if (++inner.depth > CLASS_DEPTH_MAX || text == NULL) {
-		err_place(c);
-		buf_printf(c->err,
-		    text ? "restriction class %s leads back to itself"
-			 : "restriction class %s has no setting of its own",
-		    inner.name);
-		return -EINVAL;
-	}
-	list = ARENA_NEW(c->arena, struct restrict_list);
-	it->list = list;
-	return compile_text(&inner, str_of(text), list);
+	for (unsigned i = 0; i < s->class_count; i++)
+		if (str_eq(name, str_of(s->classes[i].list.name)))
+			return &s->classes[i];
+	return NULL;
 }
 
 static int
@@ -201,13 +178,14 @@ compile_named(struct compile *c, struct str word, struct str *rest, struct restr
 
 	it->row = restrict_find(word);
 	if (it->row == NULL) {
-		int rc = c->setup ? compile_class(c, word, it) : -ENOENT;
+		struct restrict_class *class = find_class(c->setup, word);
 
-		return rc == -ENOENT ? unknown(c, word) : rc;
+		it->list = class ? &class->list : NULL;
+		return class ? 0 : unknown(c, word);
 	}
 	if (it->row->arg == ARG_NONE)
 		return 0;
-	if (c->setup == NULL)
+	if (c->err == NULL)
 		return -EINVAL;
 	if (!next_word(rest, &arg)) {
 		err_place(c);
@@ -227,7 +205,7 @@ compile_word(struct compile *c, struct str word, struct str *rest, struct restri
 
 	if (!is_table)
 		return compile_named(c, word, rest, it);
-	if (c->setup == NULL || c->table_default == NULL)
+	if (c->table_default == NULL)
 		return unknown(c, word);
 	/* "hash:/etc/postfix/access" alone: the check_..._access of this list is meant. */
 	it->row = restrict_find(str_of(c->table_default));
@@ -275,10 +253,66 @@ restrict_compile_blk(struct smtpd_setup *setup, const char *name, const char *te
 	return compile_text(&c, str_of(text), ret);
 }
 
-int
-restrict_compile_words(struct arena *a, struct str text, struct restrict_list *ret)
+/* Depth first: a class met again while it is open leads back to itself. */
+static struct restrict_class *
+find_loop(struct smtpd_setup *s, struct restrict_class *class)
 {
-	struct compile c = {.arena = a, .name = "access table"};
+	struct restrict_class *found = class->mark == CLASS_OPEN ? class : NULL;
+
+	if (class->mark != CLASS_NEW)
+		return found;
+	class->mark = CLASS_OPEN;
+	for (unsigned i = 0; found == NULL && i < class->list.n; i++) {
+		const struct restriction *it = &class->list.a[i];
+
+		if (it->row == NULL)
+			found = find_loop(s, find_class(s, str_of(it->list->name)));
+	}
+	class->mark = CLASS_DONE;
+	return found;
+}
+
+static int
+compile_class(struct smtpd_setup *s, struct restrict_class *class, struct buf *err)
+{
+	const char *name = class->list.name;
+	const char *text = config_service_text(s->config, s->service, name);
+
+	if (text == NULL) {
+		buf_printf(err, "smtpd_restriction_classes: %s has no setting of its own", name);
+		return -EINVAL;
+	}
+	return restrict_compile_blk(s, name, text, NULL, &class->list, err);
+}
+
+int
+restrict_compile_classes_blk(struct smtpd_setup *s, struct buf *err)
+{
+	struct str rest = str_of(s->p->smtpd_restriction_classes), name;
+	int rc = 0;
+
+	s->classes = arena_alloc(&s->arena, CLASSES_MAX * sizeof(*s->classes));
+	while (s->class_count < CLASSES_MAX && str_token(&rest, ", \t\r\n", &name))
+		s->classes[s->class_count++].list.name = arena_str(&s->arena, name);
+	for (unsigned i = 0; rc == 0 && i < s->class_count; i++)
+		rc = compile_class(s, &s->classes[i], err);
+	for (unsigned i = 0; rc == 0 && i < s->class_count; i++) {
+		struct restrict_class *loop = find_loop(s, &s->classes[i]);
+
+		if (loop) {
+			buf_printf(
+			    err, "restriction class %s leads back to itself", loop->list.name);
+			rc = -ELOOP;
+		}
+	}
+	return rc;
+}
+
+int
+restrict_compile_words(
+    struct smtpd_setup *s, struct arena *a, struct str text, struct restrict_list *ret)
+{
+	struct compile c = {.setup = s, .arena = a, .name = "access table"};
 
 	return compile_text(&c, text, ret);
 }

@@ -230,6 +230,8 @@ set_ehlo(struct smtpd_setup *s)
 			(p->smtputf8_enable ? ESMTP_SMTPUTF8 : 0);
 	while (str_token(&rest, ", \t\r\n", &word))
 		s->extensions &= ~discarded(s, word);
+	/* As Postfix: who hides SIZE or 8BITMIME does not refuse them. */
+	s->params = s->extensions | ESMTP_SIZE | ESMTP_8BITMIME;
 	/* One line behind: only the next one shows that this is not the last. */
 	for (unsigned i = 0; i < PP_COUNT(keywords); i++) {
 		if (!(s->extensions & keywords[i].bit))
@@ -302,8 +304,9 @@ smtpd_setup_new_blk(struct config *cfg, const struct service *svc,
     const struct cleanup_setup *cleanup, struct smtpd_setup **ret, struct buf *err)
 {
 	struct smtpd_setup *s = MEM_NEW(struct smtpd_setup);
-	int (*const steps[])(struct smtpd_setup *, struct buf *) = {set_networks, set_lists,
-	    refuse_open_relay, refuse_missing_tls, set_rewrite_clients, set_forbidden, set_queue};
+	int (*const steps[])(struct smtpd_setup *, struct buf *) = {set_networks,
+	    restrict_compile_classes_blk, set_lists, refuse_open_relay, refuse_missing_tls,
+	    set_rewrite_clients, set_forbidden, set_queue};
 	int rc = 0;
 
 	snap_init(&s->snap, destroy);

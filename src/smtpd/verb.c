@@ -19,6 +19,8 @@ enum {
 	VERB_LAST = 1 << 1, /* nothing may be pipelined behind it: RFC 2920 3.1 */
 };
 
+enum { TLS_HANDSHAKE = 0x16 }; /* what a client says first that takes this for port 465 */
+
 static const struct verb {
 	const char *name;
 	enum cmd_result (*run)(struct smtpd_session *s, struct str args);
@@ -97,14 +99,19 @@ is_forbidden(const struct smtpd_setup *setup, struct str word)
 }
 
 static enum cmd_result
+refuse_forbidden(struct smtpd_session *s, struct str line)
+{
+	log_warn("smtpd", "non-SMTP command from %s: %.*s", s->client,
+	    (int)(line.n < 100 ? line.n : 100), line.p);
+	smtpd_reply(s, "221 2.7.0 Error: this is a mail server, good bye");
+	return CMD_CLOSE_BAD;
+}
+
+static enum cmd_result
 run_unknown(struct smtpd_session *s, struct str line, struct str word, struct str args)
 {
-	if (is_forbidden(s->setup, word)) {
-		log_warn("smtpd", "non-SMTP command from %s: %.*s", s->client,
-		    (int)(line.n < 100 ? line.n : 100), line.p);
-		smtpd_reply(s, "221 2.7.0 Error: this is a mail server, good bye");
-		return CMD_CLOSE_BAD;
-	}
+	if (is_forbidden(s->setup, word))
+		return refuse_forbidden(s, line);
 	return smtpd_cmd_unknown(s, args);
 }
 
@@ -133,6 +140,8 @@ smtpd_verb_run(struct smtpd_session *s, struct str line)
 
 	s->command = COMMAND_UNKNOWN;
 	if (memchr(line.p, '\0', line.n) || !esmtp_command(line, &word, &args)) {
+		if (line.n > 0 && s->setup->is_no_symbols && line.p[0] == TLS_HANDSHAKE)
+			return refuse_forbidden(s, line);
 		smtpd_reply(s, "500 5.5.2 Error: bad syntax");
 		return CMD_NONE;
 	}
