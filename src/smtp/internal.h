@@ -123,9 +123,10 @@ struct smtp_session {
 	struct smtp_peer peer;
 	const char *address; /* "H[A]:P" */
 	struct esmtp_ehlo ehlo;
-	bool is_verified; /* TLS, and the name was proved as the level asks */
-	bool is_broken;   /* 421 or garbage: no further transaction */
-	bool is_noted;    /* the warning about missing AUTH was given */
+	bool is_verified;  /* TLS, and the name was proved as the level asks */
+	bool is_broken;    /* 421 or garbage: no further transaction */
+	bool is_noted;     /* the warning about missing AUTH was given */
+	bool is_auth_sent; /* AUTH: what follows are bare answers */
 	struct sasl_exchange *sasl;
 	unsigned uses;
 	int64_t created; /* loop_now */

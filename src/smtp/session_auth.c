@@ -39,12 +39,12 @@ on_step(void *ctx, int rc, const char *mech, const char *response, const char *e
 		exchange_failed(ss, rc, error);
 		return;
 	}
-	if (mech && response)
-		smtp_session_command(ss, timeout, "AUTH %s %s", mech, response);
-	else if (mech)
-		smtp_session_command(ss, timeout, "AUTH %s", mech);
-	else
+	if (ss->is_auth_sent)
 		smtp_session_command(ss, timeout, "%s", response ? response : "");
+	else
+		smtp_session_command(ss, timeout, "AUTH %s%s%s", mech, response ? " " : "",
+		    response ? response : "");
+	ss->is_auth_sent = true;
 	stream_resume(ss->stream);
 }
 

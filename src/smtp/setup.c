@@ -82,12 +82,46 @@ add_tls(struct smtp_setup *su, const struct params *p, bool is_mandatory)
 	return su->tls_count++;
 }
 
-static int
-need_tls_blk(struct smtp_setup *su, size_t i, struct buf *err)
+/* The parameter that an error of net/tls is about: the one whose value it quotes. */
+static const char *
+find_culprit(const struct tls_options *o, const char *text, bool is_mandatory)
 {
-	if (su->tls[i].context)
+	const struct {
+		const char *value, *name;
+	} all[] = {
+	    {o->ca_file, "smtp_tls_CAfile"},
+	    {o->ca_path, "smtp_tls_CApath"},
+	    {o->key_file, "smtp_tls_key_file"},
+	    {o->cert_file, "smtp_tls_cert_file"},
+	    {o->exclude_ciphers, "smtp_tls_exclude_ciphers"},
+	    {o->protocols, is_mandatory ? "smtp_tls_mandatory_protocols" : "smtp_tls_protocols"},
+	    {o->ciphers, is_mandatory ? "smtp_tls_mandatory_ciphers" : "smtp_tls_ciphers"},
+	};
+
+	if (o->cert_file && strstr(text, o->cert_file) && same(o->cert_file, o->key_file))
+		return "smtp_tls_cert_file";
+	for (size_t i = 0; i < PP_COUNT(all); i++)
+		if (all[i].value && strstr(text, all[i].value))
+			return all[i].name;
+	return "smtp_tls_*";
+}
+
+static int
+need_tls_blk(struct smtp_setup *su, size_t i, bool is_mandatory, struct buf *err)
+{
+	struct smtp_tls *t = &su->tls[i];
+	struct buf text;
+	int rc;
+
+	if (t->context)
 		return 0;
-	return tls_context_new_blk(&su->tls[i].options, &su->tls[i].context, err);
+	buf_init(&text, 1024);
+	rc = tls_context_new_blk(&t->options, &t->context, &text);
+	if (rc < 0)
+		buf_printf(err, "%s: %s", find_culprit(&t->options, buf_cstr(&text), is_mandatory),
+		    buf_cstr(&text));
+	buf_fini(&text);
+	return rc;
 }
 
 /* smtp_tls_security_level, and what came before it. */
@@ -138,6 +172,20 @@ parse_bind(
 }
 
 static int
+check_options(const char *name, const char *options, struct buf *err)
+{
+	struct buf text;
+	int rc;
+
+	buf_init(&text, 512);
+	rc = sasl_security_options_check(options, &text);
+	if (rc < 0)
+		buf_printf(err, "%s: %s", name, buf_cstr(&text));
+	buf_fini(&text);
+	return rc;
+}
+
+static int
 open_passwords_blk(struct smtp_service *sv, struct buf *warn, struct buf *err)
 {
 	const struct params *p = sv->p;
@@ -160,9 +208,13 @@ open_passwords_blk(struct smtp_service *sv, struct buf *warn, struct buf *err)
 	if (map_check_permissions_blk(sv->passwords, &text) > 0 &&
 	    !memmem(buf_cstr(warn), buf_str(warn).n, buf_cstr(&text), buf_str(&text).n))
 		buf_printf(warn, "smtp_sasl_password_maps: %s\n", buf_cstr(&text));
-	rc = sasl_security_options_check(p->smtp_sasl_security_options, err);
+	rc = check_options("smtp_sasl_security_options", p->smtp_sasl_security_options, err);
 	if (rc == 0)
-		rc = sasl_security_options_check(p->smtp_sasl_tls_security_options, err);
+		rc = check_options(
+		    "smtp_sasl_tls_security_options", p->smtp_sasl_tls_security_options, err);
+	if (rc == 0)
+		rc = check_options("smtp_sasl_tls_verified_security_options",
+		    p->smtp_sasl_tls_verified_security_options, err);
 out:
 	buf_fini(&text);
 	return rc;
@@ -180,9 +232,9 @@ compile_tls_blk(struct smtp_setup *su, struct smtp_service *sv, struct buf *err)
 	/* Contexts cost time and memory (all the system's CAs), so only those that will be needed;
 	 * port 465 under level none or may is found later. */
 	if (sv->level == TLS_MAY)
-		rc = need_tls_blk(su, sv->tls_may, err);
+		rc = need_tls_blk(su, sv->tls_may, false, err);
 	else if (sv->level > TLS_MAY || sv->p->smtp_tls_wrappermode)
-		rc = need_tls_blk(su, sv->tls_must, err);
+		rc = need_tls_blk(su, sv->tls_must, true, err);
 	return rc;
 }
 

@@ -154,6 +154,7 @@ fake_reply(struct fake_conn *c, const char *verb)
 		stream_write(c->s, STR("\r\n"));
 	}
 	stream_flush(c->s);
+	c->silent = c->silent || str_eq(tail, STR("|SILENCE"));
 	if (str_eq(tail, STR("|CLOSE")))
 		fake_close(c);
 	else if (str_eq(tail, STR("|TLS")) && c->server->tls)
