@@ -26,16 +26,15 @@ struct resolver {
 	struct loop *loop;
 	char *servers; /* "" = resolv.conf's */
 	char *resolv_conf;
-	int64_t timeout_ms, looked;
+	int64_t timeout_ms, looked, look_every_ms;
 	struct stat st; /* of resolv.conf */
 	struct channel *channel;
 	struct channel *old; /* of the resolv.conf before: its questions finish there */
 	struct hosts *hosts;
 	LIST_HEAD(, resolver_query) queries;
 	unsigned n;
+	unsigned generation; /* of channels */
 };
-
-struct resolver_query;
 
 struct part {
 	struct lookup lookup;
@@ -152,7 +151,7 @@ refresh(struct resolver *r)
 	struct stat is = {0};
 	struct buf err;
 
-	if (r->servers[0] != '\0' || (r->looked && now - r->looked < LOOK_EVERY_MS))
+	if (r->servers[0] != '\0' || (r->looked && now - r->looked < r->look_every_ms))
 		return;
 	r->looked = now;
 	if (stat(r->resolv_conf, &is) < 0)
@@ -167,6 +166,7 @@ refresh(struct resolver *r)
 		channel_free(r->old);
 		r->old = r->channel;
 		r->channel = c;
+		r->generation++;
 	}
 	buf_fini(&err);
 }
@@ -441,6 +441,7 @@ resolver_new(struct loop *l, const char *servers, int64_t timeout_ms, struct buf
 	r->servers = mem_strdup(servers ? servers : "");
 	r->resolv_conf = mem_strdup("/etc/resolv.conf");
 	r->timeout_ms = timeout_ms;
+	r->look_every_ms = LOOK_EVERY_MS;
 	r->hosts = hosts_new("/etc/hosts");
 	LIST_INIT(&r->queries);
 	if (stat(r->resolv_conf, &r->st) < 0)
@@ -453,7 +454,8 @@ resolver_new(struct loop *l, const char *servers, int64_t timeout_ms, struct buf
 }
 
 void
-resolver_set_files(struct resolver *r, const char *hosts, const char *resolv_conf)
+resolver_set_files(
+    struct resolver *r, const char *hosts, const char *resolv_conf, int64_t look_every_ms)
 {
 	hosts_free(r->hosts);
 	r->hosts = hosts_new(hosts);
@@ -461,6 +463,13 @@ resolver_set_files(struct resolver *r, const char *hosts, const char *resolv_con
 	r->resolv_conf = mem_strdup(resolv_conf);
 	r->st = (struct stat){0};
 	r->looked = 0;
+	r->look_every_ms = look_every_ms;
+}
+
+unsigned
+resolver_generation(const struct resolver *r)
+{
+	return r->generation;
 }
 
 void

@@ -217,10 +217,10 @@ answered(void *arg, int status, int timeouts, unsigned char *bytes, int n)
 	if (bytes != NULL && n > 0)
 		dns_answer_read(
 		    &a, (struct str){(const char *)bytes, (size_t)n}, lookup->name, lookup->type);
-	else if (status == ARES_ECONNREFUSED || status == ARES_ETIMEOUT)
-		dns_answer_fail(
-		    &a, RESOLVER_TRY_AGAIN, "Host not found, try again (no name server answered)");
-	else
+	else if (status == ARES_ETIMEOUT)
+		dns_answer_fail(&a, RESOLVER_TRY_AGAIN,
+		    "Host not found, try again (no name server answered in time)");
+	else /* servers that fail or refuse, nobody at the port: c-ares calls all of them refused */
 		dns_answer_fail(&a, RESOLVER_TRY_AGAIN, NULL);
 	lookup->answered(lookup, &a);
 }

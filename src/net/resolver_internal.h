@@ -25,4 +25,6 @@ struct lookup {
 };
 void channel_ask(struct channel *c, struct lookup *lookup);
 
-void resolver_set_files(struct resolver *r, const char *hosts, const char *resolv_conf);
+/* For tests: other files, and how often resolv.conf is looked at. */
+void resolver_set_files(
+    struct resolver *r, const char *hosts, const char *resolv_conf, int64_t look_every_ms);
