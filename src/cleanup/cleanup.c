@@ -19,9 +19,7 @@ cleanup_new(const struct cleanup_setup *setup)
 	size_t header_limit;
 
 	c->loop = loop_current();
-	c->setup = *setup;
-	snap_ref(&setup->config->snap);
-	route_ref(setup->route);
+	cleanup_setup_ref(&c->setup, setup);
 	c->params = setup->config->params;
 	header_limit = (size_t)c->params->header_size_limit;
 	c->line_limit = (size_t)c->params->line_length_limit;
@@ -44,8 +42,7 @@ cleanup_free(struct cleanup *c)
 	buf_fini(&c->rewritten);
 	buf_fini(&c->clean);
 	arena_fini(&c->arena);
-	route_unref(c->setup.route);
-	snap_unref(&c->setup.config->snap);
+	cleanup_setup_unref(&c->setup);
 	mem_free(c);
 }
 
@@ -163,13 +160,16 @@ cleanup_content(struct cleanup *c, const char *received)
 static struct str
 without_line_ends(struct cleanup *c, struct str piece)
 {
-	if (memchr(piece.p, '\r', piece.n) == NULL && memchr(piece.p, '\n', piece.n) == NULL)
+	bool keep_cr = !c->params->cleanup_replace_stray_cr_lf;
+
+	if ((keep_cr || memchr(piece.p, '\r', piece.n) == NULL) &&
+	    memchr(piece.p, '\n', piece.n) == NULL)
 		return piece;
 	buf_clear(&c->clean);
 	for (size_t i = 0; i < piece.n; i++) {
 		char b = piece.p[i];
 
-		buf_addc(&c->clean, b == '\r' || b == '\n' ? ' ' : b);
+		buf_addc(&c->clean, (b == '\r' && !keep_cr) || b == '\n' ? ' ' : b);
 	}
 	return buf_str(&c->clean);
 }

@@ -21,15 +21,18 @@ struct cleanup_dup {
 static void
 attr(struct cleanup *c, const char *name, const char *value)
 {
-	struct arena a = {0};
-	char *line;
+	struct buf *line = &c->rewritten;
 
 	if (value == NULL)
 		return;
-	line = arena_printf(&a, "%s=%s", name, value);
-	utf8_clean(line, strlen(line));
-	cleanup_put(c, REC_ATTR, str_of(line));
-	arena_fini(&a);
+	buf_clear(line);
+	buf_printf(line, "%s=%s", name, value);
+	if (buf_overflowed(line)) {
+		cleanup_fail(c, STATUS_PERM, 552, 3, 4, "Error: message envelope too big");
+		return;
+	}
+	utf8_clean(line->p, line->n);
+	cleanup_put(c, REC_ATTR, buf_str(line));
 }
 
 static void

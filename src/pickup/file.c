@@ -28,8 +28,6 @@ next(struct pickup_file *f, struct record *rec, off_t *at)
 		snprintf(f->why, sizeof(f->why), "%s", reader_error(f->reader));
 	else if (rc == 1)
 		rc = malformed(f, "end record missing", reader_tell(f->reader));
-	else if (rc == 0 && !f->requeued && rec->payload.n > f->line_limit)
-		rc = malformed(f, "record too long", *at);
 	return rc;
 }
 
@@ -112,7 +110,7 @@ take_rcpt(struct pickup_file *f, struct str address, struct recipient *next_rcpt
 	return 0;
 }
 
-/* An envelope record other than M. queue-file.md 2: what postdrop lets through. */
+/* An envelope record other than M: what Postfix's postdrop lets through. */
 static int
 take_record(struct pickup_file *f, const struct record *rec, off_t at, struct recipient *next_rcpt,
     size_t *room)
@@ -243,7 +241,10 @@ pickup_file_open_blk(struct pickup_file *f)
 		return rc;
 	}
 	f->reader = reader_open_fd(fd);
-	reader_set_raw(f->reader, !f->requeued);
+	if (!f->requeued) {
+		reader_set_raw(f->reader, true);
+		reader_set_limit(f->reader, f->line_limit);
+	}
 	rc = f->requeued ? read_requeued(f) : read_submitted(f);
 	if (rc == 0 && f->envelope.arrival_us == 0)
 		f->envelope.arrival_us = (int64_t)st.st_mtim.tv_sec * 1000000;

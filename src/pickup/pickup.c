@@ -248,21 +248,6 @@ tick(struct timer *t)
 	pickup_wake(p);
 }
 
-static void
-take_setup(struct pickup *p, const struct cleanup_setup *setup)
-{
-	snap_ref(&setup->config->snap);
-	route_ref(setup->route);
-	p->setup = *setup;
-}
-
-static void
-give_setup(const struct cleanup_setup *setup)
-{
-	route_unref(setup->route);
-	snap_unref(&setup->config->snap);
-}
-
 struct pickup *
 pickup_new(struct loop *l, struct lane *disk, const struct cleanup_setup *setup)
 {
@@ -270,7 +255,7 @@ pickup_new(struct loop *l, struct lane *disk, const struct cleanup_setup *setup)
 
 	p->loop = l;
 	p->disk = disk;
-	take_setup(p, setup);
+	cleanup_setup_ref(&p->setup, setup);
 	/* The first look is soon: mail may lie there since the last run. */
 	timer_start(l, &p->timer, 0, tick);
 	return p;
@@ -283,8 +268,8 @@ pickup_reload(struct pickup *p, const struct cleanup_setup *setup)
 
 	PP_ON(p->loop);
 	PP_ASSERT(setup->spool == old.spool);
-	take_setup(p, setup);
-	give_setup(&old);
+	cleanup_setup_ref(&p->setup, setup);
+	cleanup_setup_unref(&old);
 }
 
 void
@@ -308,6 +293,6 @@ pickup_free(struct pickup *p)
 	timer_stop(&p->timer);
 	drop_names(p);
 	forget(p, true);
-	give_setup(&p->setup);
+	cleanup_setup_unref(&p->setup);
 	mem_free(p);
 }

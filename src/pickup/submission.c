@@ -41,8 +41,7 @@ finish(struct submission *s, enum pickup_result result)
 
 	memcpy(id, s->id, sizeof(id));
 	pickup_file_close(&s->file);
-	route_unref(s->setup.route);
-	snap_unref(&s->setup.config->snap);
+	cleanup_setup_unref(&s->setup);
 	mem_free(s);
 	done(ctx, id, result);
 }
@@ -271,9 +270,7 @@ submission_new(const struct cleanup_setup *setup, struct lane *disk, const char 
 
 	s->loop = loop_current();
 	s->disk = disk;
-	s->setup = *setup;
-	snap_ref(&setup->config->snap);
-	route_ref(setup->route);
+	cleanup_setup_ref(&s->setup, setup);
 	snprintf(s->id, sizeof(s->id), "%s", id);
 	s->done = done;
 	s->done_ctx = ctx;

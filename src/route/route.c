@@ -169,7 +169,7 @@ route_complete(const struct route *r, struct arena *a, struct str address)
 	return address_qualify(a, address, &r->rules);
 }
 
-/* The next hop when the transport's parameter names none: parameters.md 3, "resolution". */
+/* The next hop when the parameter of the transport names none. */
 static const char *
 next_hop(const struct route *r, struct arena *a, enum route_class class, struct str domain)
 {

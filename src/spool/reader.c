@@ -28,6 +28,7 @@ struct reader {
 	unsigned back_jumps;
 	int64_t budget; /* bytes that may still be read */
 	bool raw;
+	size_t limit; /* of a payload */
 	char error[160];
 };
 
@@ -52,6 +53,7 @@ reader_open_fd(int fd)
 	if (fstat(fd, &st) == 0)
 		r->size = st.st_size;
 	buf_init(&r->window, RECORD_PAYLOAD_MAX + HEAD_MAX + WINDOW);
+	r->limit = RECORD_PAYLOAD_MAX;
 	allow_one_pass(r);
 	return r;
 }
@@ -64,6 +66,7 @@ reader_open_bytes(struct str bytes)
 	r->fd = -1;
 	r->all = bytes;
 	r->size = (off_t)bytes.n;
+	r->limit = RECORD_PAYLOAD_MAX;
 	buf_init(&r->window, 0);
 	allow_one_pass(r);
 	return r;
@@ -83,6 +86,12 @@ void
 reader_set_raw(struct reader *r, bool raw)
 {
 	r->raw = raw;
+}
+
+void
+reader_set_limit(struct reader *r, size_t payload)
+{
+	r->limit = payload < RECORD_PAYLOAD_MAX ? payload : RECORD_PAYLOAD_MAX;
 }
 
 const char *
@@ -174,7 +183,7 @@ next_raw(struct reader *r, struct record *ret)
 		snprintf(r->error, sizeof(r->error), "%s", strerror(-rc));
 	if (rc != 0)
 		return rc;
-	if (length > RECORD_PAYLOAD_MAX)
+	if (length > r->limit)
 		return bad(r, "record is too long", type);
 	/* Asked before memory is taken for what is not there. */
 	if ((off_t)(used + length) <= r->size - r->at)

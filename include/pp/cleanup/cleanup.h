@@ -4,7 +4,7 @@
  * OWNS   the cleanup frees itself after done, or in cleanup_abort.
  * ERRORS one struct status, the reply to the sender: the first trouble sticks and content after it
  *        is swallowed.
- * SEE    RFC 5321 3.6.3 and 4.4, RFC 5322 3.6, shared spec queue-file.md 3.2 and 7.
+ * SEE    RFC 5321 3.6.3 and 4.4, RFC 5322 3.6; tests/corpus for the order of records.
  *
  * Fed by smtpd, pickup and bounce. Order: cleanup_new, cleanup_sender, cleanup_rcpt..., then
  * cleanup_content, cleanup_line..., cleanup_end.

@@ -3,7 +3,7 @@
  * THREAD the loop it was made on (main).
  * OWNS   frees itself in pickup_free.
  * ERRORS logged; a malformed submission is removed with a warning, as Postfix does.
- * SEE    shared spec queue-file.md 3.1.
+ * SEE    tests/corpus, cases drop-* and requeued-*.
  */
 #pragma once
 #include "pp/cleanup/cleanup.h"

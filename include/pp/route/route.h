@@ -3,7 +3,7 @@
  * THREAD any: a route is an immutable snapshot made from one configuration.
  * OWNS   refcounted; results are copied into the arena given.
  * ERRORS a recipient that cannot be routed gets a status (5.1.x, 5.4.x), never silence.
- * SEE    shared spec parameters.md 3 (resolution order), delivery.md 4 and 6.
+ * SEE    transport(5) and the address classes of Postfix; RFC 5321 4.1.3 (address literals).
  */
 #pragma once
 #include "pp/base/buf.h"
@@ -17,7 +17,13 @@ void route_ref(struct route *r);
 void route_unref(struct route *r);
 
 /* Address classes, in the order they are tried. */
-enum route_class { ROUTE_LOCAL, ROUTE_VIRTUAL_ALIAS, ROUTE_VIRTUAL_MAILBOX, ROUTE_RELAY, ROUTE_DEFAULT };
+enum route_class {
+	ROUTE_LOCAL,
+	ROUTE_VIRTUAL_ALIAS,
+	ROUTE_VIRTUAL_MAILBOX,
+	ROUTE_RELAY,
+	ROUTE_DEFAULT,
+};
 /* Class of the domain of an address in internal form; no domain = local. */
 enum route_class route_class(const struct route *r, struct str address);
 

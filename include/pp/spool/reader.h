@@ -27,6 +27,8 @@ void reader_close(struct reader *r);
 int reader_next(struct reader *r, struct record *ret, off_t *ret_offset);
 /* raw: pointers are returned like any record. */
 void reader_set_raw(struct reader *r, bool raw);
+/* A longer payload is damage, found before it is read: for files that strangers wrote. */
+void reader_set_limit(struct reader *r, size_t payload);
 int reader_seek(struct reader *r, off_t offset);
 /* Goes on n bytes further, to the end of the file at most; unlike a seek it stays within the same pass over the file. */
 void reader_skip(struct reader *r, int64_t n);

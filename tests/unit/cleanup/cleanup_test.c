@@ -69,6 +69,8 @@ static const struct header_row {
 	"From: a@b.test\n" TAIL "\nno header\nTo: bob\n"},
     {"bare CR in header and body", "From: a@b.test\nSubject: a\rX: y\n\na\rb\r\n",
 	"From: a@b.test\nSubject: a X: y\n" TAIL "\na b \n"},
+    {"bare CR kept", "From: a@b.test\n\na\rb\r\n", "From: a@b.test\n" TAIL "\na\rb\r\n",
+	.extra = (const char *const[]){"cleanup_replace_stray_cr_lf=no", NULL}},
     {"8-bit header", "From: a@b.test\nSubject: \xc3\xa9\n\nx\n",
 	"From: a@b.test\nSubject: \xc3\xa9\n" TAIL "\nx\n", .utf8 = UTF8_REQUESTED | UTF8_HEADER,
 	.extra = (const char *const[]){"smtputf8_enable=yes", NULL}},
