@@ -19,7 +19,7 @@ status_make(
 	char *text;
 	int n;
 
-	PP_ASSERT(subject <= 999 && detail <= 999);
+	PP_ASSERT(fmt != NULL && subject <= 999 && detail <= 999);
 	s.subject = (unsigned short)subject;
 	s.detail = (unsigned short)detail;
 	va_start(ap, fmt);
