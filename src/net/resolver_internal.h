@@ -28,3 +28,5 @@ void channel_ask(struct channel *c, struct lookup *lookup);
 /* For tests: other files, and how often resolv.conf is looked at. */
 void resolver_set_files(
     struct resolver *r, const char *hosts, const char *resolv_conf, int64_t look_every_ms);
+/* How often a changed resolv.conf made a new channel. */
+unsigned resolver_generation(const struct resolver *r);
