@@ -11,6 +11,7 @@
 #include "pp/base/sm.h"
 #include "pp/runtime/log.h"
 
+enum { CONNECT_MS_MAX = 600000 };
 enum { LINGER_RSET = SM_TO(SMTP_QUIT) | SM_TO(SMTP_DEAD) };
 
 static const struct sm_state states[] = {
@@ -483,6 +484,7 @@ smtp_session_new(struct smtp *s, struct smtp_job *job, const struct smtp_session
 {
 	struct smtp_session *ss = MEM_NEW(struct smtp_session);
 	const struct sockaddr_storage *local;
+	int64_t timeout = o->svc->p->smtp_connect_timeout; /* 0 = the kernel's, about two minutes */
 
 	ss->smtp = s;
 	ss->setup = job->setup;
@@ -498,7 +500,7 @@ smtp_session_new(struct smtp *s, struct smtp_job *job, const struct smtp_session
 	ss->connecting =
 	    stream_connect(s->loop, (const struct sockaddr *)(const void *)&ss->o.target->sa,
 		local->ss_family == AF_UNSPEC ? NULL : (const struct sockaddr *)(const void *)local,
-		o->svc->p->smtp_connect_timeout, on_connected, ss);
+		timeout > 0 ? timeout : CONNECT_MS_MAX, on_connected, ss);
 	return ss;
 }
 

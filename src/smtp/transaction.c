@@ -197,6 +197,29 @@ send_piece(struct smtp_job *j)
 	return 1;
 }
 
+/* Words that came while the content was still going out. A refusal is taken as the answer, and the
+ * connection closed without a dot, so that the server cannot take the message as well. Anything
+ * else must not pass for the answer to a dot that was not sent. False: nothing was said. */
+static bool
+spoke_early(struct smtp_job *j)
+{
+	struct smtp_session *ss = j->session;
+	struct str in = stream_in(ss->stream);
+	struct status st;
+	size_t used;
+
+	if (in.n == 0)
+		return false;
+	reply_clear(&ss->reply);
+	reply_feed(&ss->reply, in, &used);
+	st = smtp_error_said(&j->arena, ss->peer, &ss->reply, "end of DATA command");
+	if (ss->reply.state != REPLY_DONE || reply_class(&ss->reply) != 5)
+		st.cls = STATUS_TEMP;
+	decide_accepted(j, &st);
+	abandon(j, SMTP_TROUBLE_MESSAGE);
+	return true;
+}
+
 static void
 send_body(struct smtp_job *j)
 {
@@ -215,6 +238,8 @@ send_body(struct smtp_job *j)
 		rc = send_piece(j);
 	} while (rc == 1);
 	if (rc == -EAGAIN)
+		return;
+	if (rc == 0 && spoke_early(j))
 		return;
 	if (rc < 0 || dot_encode_end(&t->encoder, stream_out(st)) < 0) {
 		on_body(j, rc < 0 ? rc : -ENOBUFS);
@@ -411,6 +436,8 @@ smtp_transaction_lost(struct smtp_job *j, int err)
 		try_again(j);
 		return;
 	}
+	if (ss->state == SMTP_BODY && spoke_early(j))
+		return;
 	struct status st = smtp_error_lost(&j->arena, ss->peer, phase, err);
 	bool all_known = j->t.mail_failed;
 

@@ -3,8 +3,9 @@
  * through the real client. The expected texts are those Postfix 3.7 gave to the same scripts,
  * except where the comment of a row says why ours differ.
  */
-#include "fake.h"
+#include "fake_dns.h"
 #include "smtp/internal.h"
+#include "spool_dir.h"
 
 struct dialog {
 	const char *name;
@@ -202,6 +203,17 @@ static const struct dialog dialogs[] = {
     {"dot lines", {{".", 0, "250-2.0.0 one\n250 2.0.0 two"}},
 	.want = {"2.0.0 sent 250-2.0.0 one 250 2.0.0 two"}},
     {"dot plain", {{".", 0, "250 ok"}}, .want = {"2.0.0 sent 250 ok"}},
+    /* What is said before the dot is no answer to it, unless it is a refusal. */
+    {"early 5xx", {{"DATA", 0, "354 go\n552 5.3.4 too big"}},
+	.want = {SAID("5.3.4", "bounced", "552 5.3.4 too big", "end of DATA")}},
+    {"early 4xx", {{"DATA", 0, "354 go\n421 4.3.2 bye"}},
+	.want = {SAID("4.3.2", "deferred", "421 4.3.2 bye", "end of DATA")}},
+    {"early 2xx", {{"DATA", 0, "354 go\n250 2.0.0 queued"}},
+	.want = {"4.5.0 deferred Protocol error: host H said: 250 2.0.0 queued (in reply to end of "
+		 "DATA command)"}},
+    {"a reply too many", {{"MAIL", 0, "250 ok\n250 ok"}},
+	.want =
+	    {"5.5.0 bounced Protocol error: host H said: 250 2.1.5 ok (in reply to DATA command)"}},
     {"size", {{"EHLO", 0, "250-fake.test\n250 SIZE 20"}},
 	.want = {"5.3.4 bounced message size 35 exceeds size limit 20 of server H"},
 	.commands = "+ | EHLO mail.here.test | QUIT"},
@@ -218,15 +230,6 @@ static const struct dialog dialogs[] = {
     {"rset refused", {{"DATA", 0, "451 no"}, {"RSET", 0, "500 no"}},
 	.want = {SAID("4.0.0", "deferred", "451 no", "DATA")}},
 };
-
-static int
-differs(const char *name, const char *what, const char *got, const char *want)
-{
-	if (strcmp(got, want) == 0)
-		return 0;
-	print_error("%s: %s\n got %s\nwant %s\n", name, what, got, want);
-	return 1;
-}
 
 /* Returns how much was wrong. */
 static int
@@ -343,6 +346,76 @@ test_big_content(void **state)
 	fake_run(&r);
 	assert_string_equal(fake_result(&r, 0, 0), SENT);
 	assert_int_equal(buf_str(&r.server[0].body).n, LINES * 102);
+	fake_fini(&r);
+	free(text);
+}
+
+/* A server that stops reading, or goes, in the middle of much content. */
+static void
+test_content_stuck(void **state)
+{
+	static const struct {
+		struct fake_rule rules[2];
+		const char *want;
+	} table[] = {
+	    {{{"DATA", 0, "354 go|SILENCE"}}, LATE("sending message body")},
+	    {{{"DATA", 0, "354 go|CLOSE"}}, LOST("sending message body")},
+	};
+	static const char *const settings[] = {"smtp_data_xfer_timeout=100ms", NULL};
+	enum { LINES = 300000 };
+	char *text = malloc(LINES * 101 + 1);
+
+	for (size_t i = 0; i < LINES; i++)
+		snprintf(text + i * 101, 102, "%0100zu\n", i);
+	for (size_t i = 0; i < PP_COUNT(table); i++) {
+		struct fake_run r;
+		char hop[64];
+
+		fake_init(&r);
+		fake_configure(&r, settings);
+		snprintf(hop, sizeof hop, "[127.0.0.1]:%u",
+		    fake_listen(&r, "127.0.0.1", 0, table[i].rules));
+		fake_add(&r, hop, 1);
+		fake_message(&r, text);
+		fake_run(&r);
+		assert_string_equal(fake_result(&r, 0, 0), table[i].want);
+		assert_int_equal(r.delivery[0].hop.cls, STATUS_TEMP);
+		fake_fini(&r);
+	}
+	free(text);
+}
+
+/* From active/, through the disk lane. */
+static void
+test_content_from_file(void **state)
+{
+	enum { LINES = 100000 };
+	struct lane *disk = lane_new("disk", 1);
+	char dir[64], path[SPOOL_PATH_MAX], hop[64], *text = malloc(LINES * 101 + 1);
+	struct fake_run r;
+
+	for (size_t i = 0; i < LINES; i++)
+		snprintf(text + i * 101, 102, "%0100zu\n", i);
+	spool_dir_make(dir);
+	fake_init(&r);
+	fake_configure(&r, NULL);
+	r.spool = spool_dir_open(dir, false, 0);
+	spool_set_lane(r.spool, disk);
+	snprintf(hop, sizeof hop, "[127.0.0.1]:%u", fake_listen(&r, "127.0.0.1", 0, NULL));
+	fake_add(&r, hop, 1)->bytes = NULL;
+	fake_add(&r, hop, 1)->bytes = NULL;
+	fake_message(&r, text);
+	spool_path(r.spool, QUEUE_ACTIVE, "QID0", path);
+	test_write(spool_dirfd(r.spool), path, r.message->bytes, 0700);
+	fake_run(&r);
+	assert_string_equal(fake_result(&r, 0, 0), SENT);
+	assert_int_equal(buf_str(&r.server[0].body).n, LINES * 102);
+	/* Of the other there is no file. */
+	assert_string_equal(fake_result(&r, 1, 0),
+	    "4.3.0 deferred cannot read the message file: No such file or directory");
+	lane_free(disk);
+	spool_close(r.spool);
+	spool_dir_remove(dir);
 	fake_fini(&r);
 	free(text);
 }
@@ -580,6 +653,8 @@ main(void)
 	    cmocka_unit_test(test_log_lines),
 	    cmocka_unit_test(test_content),
 	    cmocka_unit_test(test_big_content),
+	    cmocka_unit_test(test_content_stuck),
+	    cmocka_unit_test(test_content_from_file),
 	    cmocka_unit_test(test_damaged_content),
 	    cmocka_unit_test(test_parameters),
 	    cmocka_unit_test(test_utf8_refused),

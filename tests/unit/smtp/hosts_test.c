@@ -5,7 +5,7 @@
  * "@" in a next hop stands for the port of the servers, which listen on 127.0.0.1 (server 0) and
  * 127.0.0.2 (server 1). On 127.0.0.3 nobody listens.
  */
-#include "fake.h"
+#include "fake_dns.h"
 
 #define SENT "2.0.0 sent 250 2.0.0 Ok: queued as X"
 #define A                                                                                          \
@@ -160,15 +160,6 @@ with_port(const char *text, unsigned port, char *to, size_t size)
 	}
 	to[n] = 0;
 	return to;
-}
-
-static int
-differs(const char *name, const char *what, const char *got, const char *want)
-{
-	if (strcmp(got, want) == 0)
-		return 0;
-	print_error("%s: %s\n got %s\nwant %s\n", name, what, got, want);
-	return 1;
 }
 
 static int

@@ -5,7 +5,7 @@
  * The server's certificates are made here; its name for the client is "mx.test" at 127.0.0.1. The
  * AUTH exchange is libsasl2's own.
  */
-#include "fake.h"
+#include "fake_dns.h"
 #include "smtp/internal.h"
 #include "../net/certs.h"
 
@@ -259,15 +259,6 @@ server_context(const struct cert *c)
 		fail_msg("%s", buf_cstr(&err));
 	buf_fini(&err);
 	return t;
-}
-
-static int
-differs(const char *name, const char *what, const char *got, const char *want)
-{
-	if (strcmp(got, want) == 0)
-		return 0;
-	print_error("%s: %s\n got %s\nwant %s\n", name, what, got, want);
-	return 1;
 }
 
 static const struct fake_dns zone[] = {{"mx.test", "A", RESOLVER_OK, "127.0.0.1"}, {0}};
