@@ -9,6 +9,7 @@ import pwd
 import re
 import signal
 import smtplib
+import time
 
 from pp_scratch import BUILD, TIMEOUT, must, run
 
@@ -42,9 +43,6 @@ class System:
             "myhostname": f"{name}.pennypost.test",
             "mydomain": "pennypost.test",
             "mydestination": "",
-            "alias_maps": "",
-            "alias_database": "",
-            "local_recipient_maps": "",
             "mynetworks": "127.0.0.0/8 [::1]/128",
             "inet_interfaces": "loopback-only",
             "inet_protocols": "ipv4",
@@ -148,6 +146,7 @@ class Pennypost(System):
         self.env.pop("MAIL_CONFIG", None)
         self.user = user
         self.ready = None
+        self.events = None
         self.ports = []
 
     def spawn(self):
@@ -159,7 +158,7 @@ class Pennypost(System):
                                str(their_ready)]
         self.process, self.log = self.scratch.start(
             argv, self.name, pass_fds=[their_ready], env=self.env, user=self.user,
-            group=self.user, extra_groups=[] if self.user else None)
+            group=self.user and gid_of(self.user), extra_groups=[] if self.user else None)
         os.close(their_ready)
         return self
 
@@ -180,7 +179,14 @@ class Pennypost(System):
         return self
 
     def start(self):
-        return self.spawn().wait_ready()
+        self.spawn().wait_ready()
+        _, self.events = self.scratch.start(self.argv("events"), f"{self.name}-events", env=self.env)
+        self.events.wait_for("^watching$")
+        return self
+
+    def wait_deferred(self, queue_id, count=1):
+        """The file is in deferred now; the log says so before that."""
+        self.events.wait_for(f"^deferred {queue_id}$", count=count)
 
     def fails(self):
         """For a configuration that must be refused: (exit code, all it said)."""
@@ -228,6 +234,8 @@ class Postfix(System):
         self.listen = port or scratch.port()
         main.setdefault("maillog_file_prefixes", "/dev/stdout, /tmp, /var")
         main.setdefault("multi_instance_enable", "yes")
+        for name in ("alias_maps", "alias_database", "local_recipient_maps"):
+            main.setdefault(name, "")
         master = _POSTFIX_MASTER.format(port=self.listen, options=smtpd_options, maxproc=maxproc)
         super().__init__(scratch, name, master, main, queue_directory)
         os.makedirs(self.queue, exist_ok=True)
@@ -235,6 +243,8 @@ class Postfix(System):
         must(["chown", "postfix", self.main["data_directory"]])
 
     def start(self):
+        if os.path.isdir(f"{self.queue}/deferred"):
+            self.command("postsuper", "-s")  # at its start it could not log what it renames
         self.process, self.log = self.scratch.start(
             [f"{POSTFIX_SBIN}/postfix", "-c", self.config, "start-fg"], self.name,
             start_new_session=True)
@@ -247,6 +257,12 @@ class Postfix(System):
         if self.is_up():
             run([f"{POSTFIX_SBIN}/postfix", "-c", self.config, "stop"], timeout=timeout)
             self.process.wait(timeout or TIMEOUT)
+
+    def wait_deferred(self, queue_id, count=1):
+        """It tells nobody when the file has moved: look until it has."""
+        deadline = time.monotonic() + TIMEOUT
+        while not any(name.endswith(queue_id) for name in self.queue_files("deferred")):
+            assert time.monotonic() < deadline, f"{queue_id} is not deferred\n{self.log.tail()}"
 
     def _end(self):
         """The whole group: master's children outlive it for a moment."""

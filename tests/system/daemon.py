@@ -98,8 +98,11 @@ def test_commands_start_status_reload_stop(scratch, sink):
         assert done.returncode != 0 and str(pid) in done.stderr
     finally:
         system.must("stop")
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    try:  # where nobody waits for orphans a dead one stays as a zombie
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            assert file.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        pass
     assert system.command("stop").returncode != 0
     with open(log, encoding="utf-8") as file:
         assert "status=sent" in file.read()
@@ -122,7 +125,7 @@ def test_port_in_use(scratch, sink):
 def test_several_listeners_with_options(scratch, sink):
     system = pp_harness.Pennypost(scratch, services=(
         "127.0.0.1:0 inet n - n - - smtpd\n"
-        "127.0.0.1:0 inet n - n - - smtpd\n"
+        f"127.0.0.1:{scratch.port()} inet n - n - - smtpd\n"
         "  -o syslog_name=postfix/second -o message_size_limit=1000\n"))
     system.relay_to(sink).start()
     assert len(system.ports) == 2
@@ -197,7 +200,7 @@ def test_usage(scratch):
     for arguments in ([], ["nonsense"], ["run", "--nonsense"]):
         done = pp_harness.run([system.binary, "-c", system.config, *arguments])
         assert done.returncode not in (0, 99) and done.returncode < 100, arguments
-        assert "usage" in done.stderr.lower(), arguments
+        assert re.search("usage|no such command", done.stderr), arguments
 
 
 def test_start_recovers_active_mail(scratch):
@@ -207,7 +210,7 @@ def test_start_recovers_active_mail(scratch):
     system = pennypost(scratch, sink).start()
     ids = [system.send(f"user{i}@dest.test") for i in range(5)]
     for path in ids:
-        system.log.wait_for(rf"{path}: to=<user\d@dest\.test>.*status=deferred")
+        system.wait_deferred(path)
     system.kill()
     for path in system.queue_files("deferred"):
         os.rename(os.path.join(system.queue, path),

@@ -18,10 +18,9 @@ def deferring(scratch, system, count=3):
                        sender=f"s{i}@client.test", body="x" * 60 * i + "\r\n")
            for i in range(count)]
     for queue_id in ids:
-        system.log.wait_for(rf"{queue_id}: to=<a\d+@one\.test>, .*status=deferred")
-        system.log.wait_for(rf"{queue_id}: to=<b\d+@two\.test>, .*status=deferred")
+        system.wait_deferred(queue_id)
     held = system.send("held@one.test", sender="", subject="held")
-    system.log.wait_for(rf"{held}: to=<held@one\.test>, .*status=deferred")
+    system.wait_deferred(held)
     assert system.command("postsuper", "-h", held).returncode == 0
     return sink, ids, held
 

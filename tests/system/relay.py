@@ -92,6 +92,7 @@ def test_deferred_then_flushed(scratch, system):
     assert said["dsn"] == "4.3.0"
     assert said["text"] == (f"host 127.0.0.1[127.0.0.1] said: 451 4.3.0 not now "
                             "(in reply to MAIL FROM command)")
+    system.wait_deferred(queue_id)
     listing = system.must("postqueue", "-p")
     assert queue_id in listing and "451 4.3.0 not now" in listing
     answers.clear()

@@ -30,7 +30,8 @@ def test_a_big_mail_needs_little_memory(scratch):
     for _ in range(50):
         client.sock.sendall(block)
         most = max(most, system.private_kib())
-    code, answer = client.docmd("\r\n.")
+    client.sock.sendall(b".\r\n")
+    code, answer = client.getreply()
     assert code == 250, answer
     queue_id = answer.split()[-1].decode()
     while not system.log.find(rf"{queue_id}: removed"):

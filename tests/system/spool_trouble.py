@@ -24,11 +24,10 @@ def small(scratch, root):
 def fill(folder, leave=0):
     """Takes what is free but for some bytes."""
     path = os.path.join(folder, "ballast")
-    with open(path, "wb") as file:
+    with open(path, "wb", buffering=0) as file:
         try:
-            while True:
-                file.write(b"x" * 4096)
-                file.flush()
+            while file.write(b"x" * 4096):
+                pass
         except OSError:
             pass
     if leave:
@@ -38,13 +37,14 @@ def fill(folder, leave=0):
 
 def test_full_disk(scratch, sink, small):
     """452 4.3.1 while it is full; what was taken before stays, and is delivered."""
-    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool")
+    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool",
+                                  message_size_limit="100000")
     gate = {"CONNECT": "421 4.3.2 wait"}
     sink.answer = lambda verb, _: gate.get(verb)
     system.relay_to(sink).start()
     kept = [system.send(f"user{i}@dest.test") for i in range(5)]
     for queue_id in kept:
-        system.log.wait_for(rf"{queue_id}: to=.*status=deferred")
+        system.wait_deferred(queue_id)
     ballast = fill(small)
     client = system.client()
     client.ehlo()
@@ -146,9 +146,9 @@ def test_damaged_queue_file_goes_to_corrupt(scratch, root):
     sink = pp_peers.Sink(scratch, answer=lambda verb, _: gate.get(verb))
     system = pp_harness.Pennypost(scratch).relay_to(sink).start()
     bad = system.send("bad@dest.test")
-    system.wait_status("bad@dest.test", "deferred")
+    system.wait_deferred(bad)
     good = system.send("good@dest.test")
-    system.wait_status("good@dest.test", "deferred")
+    system.wait_deferred(good)
     system.stop()
     (path,) = [f for f in system.queue_files("deferred") if f.endswith(bad)]
     with open(os.path.join(system.queue, path), "r+b") as file:

@@ -40,7 +40,7 @@ def sender(scratch, relay, dns, ca, **main):
 
 def test_a_thousand_mails_unchanged_over_few_connections(scratch, sink, root, dns, ca):
     relay = pp_peers.Relay(scratch, sink, ca.issue(HOST), USERS).start()
-    system = sender(scratch, relay, dns, ca).start()
+    system = sender(scratch, relay, dns, ca, smtp_sasl_mechanism_filter="plain, login").start()
     with system.client() as client:
         for number in range(1000):
             system.send(f"user{number}@dest.test", subject=f"number {number}", client=client,
@@ -77,12 +77,13 @@ def test_implicit_tls(scratch, sink, root, dns, ca):
     sink.wait(1)
 
 
-def deferred(system, relay_said=None):
+def deferred(system):
     """Sends one mail that cannot leave, and gives the line that says why."""
     system.start()
     queue_id = system.send("user@dest.test")
     said = system.wait_status("user@dest.test", "deferred")
     assert said["id"] == queue_id
+    system.wait_deferred(queue_id)
     files = system.queue_files("deferred")
     assert [os.path.basename(f) for f in files] == [queue_id]
     assert said["text"] in system.must("postqueue", "-p")
@@ -194,5 +195,6 @@ def test_unreadable_password_file(scratch, sink, root, dns, ca):
     assert path in "\n".join(system.log.lines)
     scratch.file("sasl_passwd", f"[{HOST}]:{relay.port} kate:s3cret\n", 0o644)
     assert said["id"] == queue_id
+    system.wait_deferred(queue_id)
     system.must("postqueue", "-f")
     system.wait_removed(queue_id)
