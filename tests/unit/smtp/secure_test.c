@@ -345,7 +345,53 @@ test_resumption(void **state)
 	fake_fini(&r);
 }
 
-/* Level secure with a resumed session still knows who it talks to. */
+/* A context that is first needed in the middle of work is made on the slow lane; a reload meanwhile
+ * means asking again. */
+static struct smtp_tls_wait waits[2];
+static unsigned asked_again;
+
+static void
+on_slot(struct smtp_tls_wait *w, struct tls_context *c, const char *error)
+{
+	if (!c && !error) {
+		asked_again++;
+		c = smtp_tls_slot_get(fake->smtp, 0, w);
+		assert_null(c);
+		return;
+	}
+	assert_non_null(c);
+	assert_ptr_equal(w, &waits[0]);
+	assert_ptr_equal(smtp_tls_slot_get(fake->smtp, 0, w), c);
+	fake_stop();
+}
+
+static void
+ask_for_slots(struct fake_run *r)
+{
+	waits[0] = waits[1] = (struct smtp_tls_wait){.done = on_slot};
+	assert_null(r->setup->tls[0].context);
+	assert_null(smtp_tls_slot_get(r->smtp, 0, &waits[0]));
+	assert_null(smtp_tls_slot_get(r->smtp, 0, &waits[1]));
+	smtp_tls_slot_cancel(&waits[1]);
+	smtp_tls_slot_cancel(&waits[1]);
+	smtp_use(r->smtp, r->setup);
+}
+
+static void
+test_late_context(void **state)
+{
+	static const char *const settings[] = {NULL};
+	struct fake_run r;
+	char hop[64];
+
+	begin(&r, NULL, settings, hop, sizeof hop);
+	r.by_hand = true;
+	r.started = ask_for_slots;
+	fake_run(&r);
+	assert_int_equal(asked_again, 1);
+	fake_fini(&r);
+}
+
 static void
 test_errors_of_setup(void **state)
 {
@@ -430,6 +476,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_secure),
 	    cmocka_unit_test(test_resumption),
+	    cmocka_unit_test(test_late_context),
 	    cmocka_unit_test(test_errors_of_setup),
 	    cmocka_unit_test(test_open_password_file),
 	};
