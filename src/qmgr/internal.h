@@ -138,7 +138,8 @@ struct qmgr {
 	void (*stopped)(void *ctx);
 	void *stopped_ctx;
 	struct loop *stopped_home;
-	bool watched; /* somebody wants events */
+	bool flushing; /* what the next walk finds is due at once */
+	bool watched;  /* somebody wants events */
 	void (*event)(void *ctx, const char *line);
 	void *event_ctx;
 };

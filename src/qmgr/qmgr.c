@@ -312,6 +312,7 @@ command_run(struct post *p)
 	case QMGR_FLUSH:
 		qmgr_destinations_revive(q);
 		qmgr_deferred_flush(q);
+		q->flushing = true;
 		qmgr_scan(q);
 		order_answer(o);
 		return;

@@ -54,7 +54,7 @@ adopt(struct qmgr *q, enum queue queue, const struct scan_entry *e)
 		d->generation =
 		    q->generation; /* as known, or due already, whatever the file says */
 	else
-		qmgr_deferred_add(q, e->id, e->mtime);
+		qmgr_deferred_add(q, e->id, q->flushing && !d ? qmgr_now() : e->mtime);
 }
 
 static void
@@ -184,6 +184,8 @@ scan_done(struct lane_job *job)
 		timer_start(q->loop, &q->scan_timer, q->epoch->params->queue_run_delay, scan_fired);
 		if (q->rescan)
 			qmgr_scan(q);
+		else
+			q->flushing = false;
 	}
 	qmgr_idle_check(q);
 }
