@@ -320,8 +320,8 @@ restrict_compile_words(
 bool
 restrict_guards_relay(const struct restrict_list *l)
 {
-	static const char *const guards[] = {
-	    "reject_unauth_destination", "defer_unauth_destination", "reject", "defer"};
+	static const char *const guards[] = {"reject_unauth_destination",
+	    "defer_unauth_destination", "reject", "defer", "defer_if_permit"};
 
 	for (unsigned i = 0; i < l->n; i++) {
 		const char *name = l->a[i].row ? l->a[i].row->name : "";

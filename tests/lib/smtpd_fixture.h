@@ -30,7 +30,11 @@ struct fixture {
 	struct smtpd *smtpd;
 	struct cleanup_setup cleanup;
 	struct smtpd_setup *setup;
-	int done[2]; /* a byte comes when the loop's thread has done what was posted */
+	bool is_kept; /* queue files stay, to be looked at */
+	char last_id[SPOOL_ID_MAX];
+	unsigned commits;
+	int64_t stop_ms; /* deadline of the stop; 0 = at once */
+	int done[2];     /* a byte comes when the loop's thread has done what was posted */
 };
 
 struct fixture_post {
@@ -52,9 +56,9 @@ fixture_write(const struct fixture *f, const char *name, const char *text)
 	fclose(file);
 }
 
-/* The configuration alone: for tests of what a setup refuses. false: config_load refused it. */
+/* The configuration alone. false: config_load refused it, with the text in err. */
 static inline bool
-fixture_config(struct fixture *f, const char *main_cf, const char *master_cf)
+fixture_config(struct fixture *f, const char *main_cf, const char *master_cf, struct buf *err)
 {
 	struct config_source src = {.dir = f->dir, .hostname = "mail.pennypost.test"};
 	struct config_report report;
@@ -78,14 +82,22 @@ fixture_config(struct fixture *f, const char *main_cf, const char *master_cf)
 	config_report_init(&report);
 	rc = config_load(&src, &f->config, &report);
 	for (const struct config_note *n = report.first; n && rc < 0; n = n->next)
-		printf("# %s:%d: %s\n", n->file, n->line, n->text);
+		buf_printf(err, "%s, line %d: %s\n", n->file, n->line, n->text);
 	config_report_fini(&report);
 	return rc == 0;
 }
 
 static inline void
-fixture_forget_arrival(void *ctx, struct spool_arrival *a)
+fixture_arrived(void *ctx, struct spool_arrival *a)
 {
+	struct fixture *f = ctx;
+	char path[SPOOL_PATH_MAX];
+
+	f->commits++;
+	memcpy(f->last_id, a->id, sizeof(f->last_id));
+	spool_path(f->spool, a->queue, a->id, path);
+	if (!f->is_kept)
+		PP_ASSERT(unlinkat(spool_dirfd(f->spool), path, 0) == 0);
 	spool_arrival_free(a);
 }
 
@@ -99,7 +111,7 @@ fixture_setup(struct fixture *f, struct buf *err)
 
 	snprintf(spool, sizeof(spool), "%s/spool", f->dir);
 	PP_ASSERT(spool_open(&o, true, geteuid(), (gid_t)-1, &f->spool, err) == 0);
-	spool_set_commit_hook(f->spool, fixture_forget_arrival, NULL);
+	spool_set_commit_hook(f->spool, fixture_arrived, f);
 	f->disk = lane_new("disk", 1);
 	spool_set_lane(f->spool, f->disk);
 	f->cleanup.spool = f->spool;
@@ -132,8 +144,7 @@ fixture_start(struct fixture *f, const char *main_cf)
 
 	*f = (struct fixture){0};
 	buf_init(&err, 8192);
-	PP_ASSERT(fixture_config(f, main_cf, NULL));
-	rc = fixture_setup(f, &err);
+	rc = fixture_config(f, main_cf, NULL, &err) ? fixture_setup(f, &err) : -EINVAL;
 	if (rc < 0)
 		printf("# setup: %s\n", buf_cstr(&err));
 	PP_ASSERT(rc == 0);
@@ -204,7 +215,7 @@ fixture_stop_post(struct post *p)
 {
 	struct fixture_post *m = PP_CONTAINER(p, struct fixture_post, post);
 
-	smtpd_stop(m->f->smtpd, 10, fixture_stopped, m->f);
+	smtpd_stop(m->f->smtpd, m->f->stop_ms, fixture_stopped, m->f);
 	free(m);
 }
 
@@ -235,7 +246,7 @@ fixture_post(struct fixture *f, void (*run)(struct post *))
 	post_to(f->loop, &m->post, run);
 }
 
-/* Ends everything and checks that nothing is left; removes the folder. */
+/* Removes what fixture_config and fixture_setup made. */
 static inline void
 fixture_clean(struct fixture *f)
 {
@@ -253,11 +264,10 @@ fixture_clean(struct fixture *f)
 	PP_ASSERT(system(command) == 0);
 }
 
+/* After smtpd_stop: ends everything and checks that nothing is left. */
 static inline void
-fixture_stop(struct fixture *f)
+fixture_end(struct fixture *f)
 {
-	fixture_post(f, fixture_stop_post);
-	fixture_wait_done(f);
 	/* Once more around: what was posted while stopping (counts) is done then. */
 	fixture_post(f, fixture_flushed);
 	fixture_wait_done(f);
@@ -271,4 +281,12 @@ fixture_stop(struct fixture *f)
 	close(f->done[0]);
 	close(f->done[1]);
 	fixture_clean(f);
+}
+
+static inline void
+fixture_stop(struct fixture *f)
+{
+	fixture_post(f, fixture_stop_post);
+	fixture_wait_done(f);
+	fixture_end(f);
 }
