@@ -112,6 +112,7 @@ arena_printf(struct arena *a, const char *fmt, ...)
 	char *p;
 	int n;
 
+	PP_ASSERT(fmt != NULL);
 	va_start(ap, fmt);
 	n = vsnprintf(NULL, 0, fmt, ap);
 	va_end(ap);

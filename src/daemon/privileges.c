@@ -43,6 +43,17 @@ group_find(const char *name, gid_t *ret)
 }
 
 static void say(const struct say *s, bool is_error, const char *fmt, ...) PP_PRINTF(3, 4);
+/* maildrop/ and public/ are closed to all but a group only where our binary is set-gid to it, as
+ * Postfix's postdrop is. Otherwise nobody but root could submit mail: they are open then, maildrop/
+ * sticky and unreadable, and pickup trusts nothing that lies there. */
+static bool
+is_setgid_to(gid_t group)
+{
+	struct stat st;
+
+	return stat("/proc/self/exe", &st) == 0 && (st.st_mode & S_ISGID) && st.st_gid == group;
+}
+
 static void
 say(const struct say *s, bool is_error, const char *fmt, ...)
 {
@@ -69,7 +80,9 @@ privileges_find_owner(const struct config *cfg, uid_t *ret_uid, gid_t *ret_gid,
 		*ret_gid = getegid();
 		return 0;
 	}
-	group_find(cfg->params->setgid_group, ret_setgid_group);
+	if (!group_find(cfg->params->setgid_group, ret_setgid_group) ||
+	    !is_setgid_to(*ret_setgid_group))
+		*ret_setgid_group = (gid_t)-1;
 	if (user_find(owner, ret_uid, ret_gid)) {
 		if (*ret_uid != 0)
 			return 0;
