@@ -22,7 +22,7 @@ int listener_bind(const char *service, const char *interfaces, const char *proto
 struct listener;
 /* accepted(ctx, fd): the connected descriptor is the callee's. On EMFILE a reserve descriptor is
  * used to accept and close, so the loop does not spin. NULL when no descriptor is left. */
-struct listener *listener_start(struct loop *l, int fd, void (*accepted)(void *ctx, int fd),
-    void *ctx);
+struct listener *
+listener_start(struct loop *l, int fd, void (*accepted)(void *ctx, int fd), void *ctx);
 /* Also inside accepted. NULL is taken. */
 void listener_stop(struct listener *li);

@@ -13,10 +13,10 @@
 
 enum resolver_result {
 	RESOLVER_OK,
-	RESOLVER_NOT_FOUND,   /* NXDOMAIN */
-	RESOLVER_NO_DATA,     /* the name exists, the type does not */
-	RESOLVER_TRY_AGAIN,   /* timeout, SERVFAIL, no server */
-	RESOLVER_MALFORMED,   /* unusable answer: temporary */
+	RESOLVER_NOT_FOUND, /* NXDOMAIN */
+	RESOLVER_NO_DATA,   /* the name exists, the type does not */
+	RESOLVER_TRY_AGAIN, /* timeout, SERVFAIL, no server */
+	RESOLVER_MALFORMED, /* unusable answer: temporary */
 };
 
 enum { RESOLVER_MX_MAX = 64, RESOLVER_ADDRESS_MAX = 32, RESOLVER_NAME_MAX = 254 };
@@ -24,8 +24,8 @@ enum { RESOLVER_MX_MAX = 64, RESOLVER_ADDRESS_MAX = 32, RESOLVER_NAME_MAX = 254 
 struct resolver;
 /* servers: "127.0.0.1:5353, [::1]:53", NULL or "" = those of /etc/resolv.conf, read again when it
  * changes. timeout_ms bounds a query with all its repetitions. NULL with the reason in `err`. */
-struct resolver *resolver_new(struct loop *l, const char *servers, int64_t timeout_ms,
-    struct buf *err);
+struct resolver *
+resolver_new(struct loop *l, const char *servers, int64_t timeout_ms, struct buf *err);
 /* Open queries end without a callback. NULL is taken. */
 void resolver_free(struct resolver *r);
 
@@ -39,29 +39,29 @@ struct resolver_address {
 };
 struct resolver_answer {
 	enum resolver_result result;
-	const char *text;      /* Postfix's words for a failure: "Host not found" ...; NULL = none */
+	const char *text; /* Postfix's words for a failure: "Host not found" ...; NULL = none */
 	const struct resolver_mx *mx; /* best preference first; equal ones are not shuffled */
 	const struct resolver_address *address;
-	const char *name;      /* resolver_name: the confirmed name, or "unknown" */
-	const char *reverse;   /* its unconfirmed PTR name, or "unknown" */
+	const char *name;    /* resolver_name: the confirmed name, or "unknown" */
+	const char *reverse; /* its unconfirmed PTR name, or "unknown" */
 	size_t n;
-	int64_t ttl;           /* seconds; 0 = unknown or not from the DNS */
+	int64_t ttl; /* seconds; 0 = unknown or not from the DNS */
 };
 
 struct resolver_query;
 typedef void resolver_done(void *ctx, const struct resolver_answer *a);
 /* The answer is valid during the callback, which never comes inside the call. */
-struct resolver_query *resolver_find_mx(struct resolver *r, const char *domain,
-    resolver_done *done, void *ctx);
+struct resolver_query *
+resolver_find_mx(struct resolver *r, const char *domain, resolver_done *done, void *ctx);
 /* family AF_INET, AF_INET6 or AF_UNSPEC (both, in one answer, AAAA first; what one family yields
  * counts, whatever became of the other). An address literal, also in brackets, answers itself.
  * native: /etc/hosts and "localhost" first. */
-struct resolver_query *resolver_find_address(struct resolver *r, const char *host, int family,
-    bool native, resolver_done *done, void *ctx);
+struct resolver_query *resolver_find_address(
+    struct resolver *r, const char *host, int family, bool native, resolver_done *done, void *ctx);
 /* Reverse name of a client (/etc/hosts, then PTR), confirmed by its forward look-up. Not confirmed:
  * name is "unknown", result is that of the look-up that failed; NOT_FOUND with text NULL when
  * `reverse` exists and its addresses are others. */
-struct resolver_query *resolver_find_name(struct resolver *r, const char *address,
-    resolver_done *done, void *ctx);
+struct resolver_query *
+resolver_find_name(struct resolver *r, const char *address, resolver_done *done, void *ctx);
 /* No callback comes. Not for a query whose callback came. NULL is taken. */
 void resolver_cancel(struct resolver_query *q);

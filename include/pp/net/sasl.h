@@ -26,13 +26,13 @@ struct sasl_options {
 };
 /* The strings are valid during the callback. response: base64. For the first answer NULL means AUTH
  * without an initial response and "=" an empty one; for the next ones "" is an empty line. */
-typedef void sasl_answer(void *ctx, int rc, const char *mech, const char *response,
-    const char *error);
+typedef void
+sasl_answer(void *ctx, int rc, const char *mech, const char *response, const char *error);
 struct sasl_exchange *sasl_exchange_new(struct lane *sasl, const struct sasl_options *o);
 void sasl_exchange_first(struct sasl_exchange *c, sasl_answer *answer, void *ctx);
 /* challenge: base64, as after "334 ". At most one step runs at a time. */
-void sasl_exchange_next(struct sasl_exchange *c, struct str challenge, sasl_answer *answer,
-    void *ctx);
+void
+sasl_exchange_next(struct sasl_exchange *c, struct str challenge, sasl_answer *answer, void *ctx);
 /* NULL is taken. */
 void sasl_exchange_free(struct sasl_exchange *c);
 /* 0, or -EINVAL with the unknown word in `err`: for the check of a configuration. */

@@ -14,11 +14,11 @@ enum tls_level { TLS_NONE, TLS_MAY, TLS_ENCRYPT, TLS_VERIFY, TLS_SECURE };
 
 struct tls_options {
 	bool server;
-	const char *cert_file, *key_file;   /* PEM; NULL = none */
-	const char *ca_file, *ca_path;      /* both NULL: the system's */
-	const char *protocols;              /* ">=TLSv1.2", "!SSLv2, !SSLv3": Postfix's syntax;
-	                                     * NULL or "" = ">=TLSv1.2" */
-	const char *ciphers;                /* grade: null export low medium high; NULL = medium */
+	const char *cert_file, *key_file; /* PEM; NULL = none */
+	const char *ca_file, *ca_path;    /* both NULL: the system's */
+	const char *protocols;            /* ">=TLSv1.2", "!SSLv2, !SSLv3": Postfix's syntax;
+					   * NULL or "" = ">=TLSv1.2" */
+	const char *ciphers;              /* grade: null export low medium high; NULL = medium */
 	const char *exclude_ciphers;
 };
 
@@ -33,23 +33,23 @@ struct tls_session;
 void tls_session_unref(struct tls_session *s);
 
 struct tls_info {
-	char protocol[16];      /* "TLSv1.3" */
+	char protocol[16]; /* "TLSv1.3" */
 	char cipher[64];
 	int bits_used, bits_all;
-	char details[160];      /* " key-exchange X25519 server-signature RSA-PSS (2048 bits)
-	                         * server-digest SHA256"; "" below TLS 1.3, as in Postfix's log */
+	char details[160]; /* " key-exchange X25519 server-signature RSA-PSS (2048 bits)
+			    * server-digest SHA256"; "" below TLS 1.3, as in Postfix's log */
 	bool resumed;
-	bool peer_present;      /* a certificate was shown */
-	bool peer_trusted;      /* chain to a trusted CA, dates good; says nothing about names */
-	char trust_error[160];  /* why not, the first thing found: "certificate has expired" ... */
-	const void *peer;       /* for tls_peer_matches */
+	bool peer_present;     /* a certificate was shown */
+	bool peer_trusted;     /* chain to a trusted CA, dates good; says nothing about names */
+	char trust_error[160]; /* why not, the first thing found: "certificate has expired" ... */
+	const void *peer;      /* for tls_peer_matches */
 };
 
 /* Does the peer's certificate carry one of the names? RFC 6125: whole left-most wildcard only; the
  * common name counts only where there are no alternative names. A name that begins with `.` matches
- * any sub-domain (dot-nexthop), an address an address. `seen` (or NULL) gets the certificate's names
- * for a message, clean of controls. */
-bool tls_peer_matches(const struct tls_info *i, const char *const *names, size_t n,
-    struct buf *seen);
+ * any sub-domain (dot-nexthop), an address an address. `seen` (or NULL) gets the certificate's
+ * names for a message, clean of controls. */
+bool
+tls_peer_matches(const struct tls_info *i, const char *const *names, size_t n, struct buf *seen);
 /* "verify" ... to level; -EINVAL. */
 int tls_level_parse(const char *word, enum tls_level *ret);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "pp/net/tls.h"
 
 struct cert {
 	X509 *x509;
@@ -71,4 +72,22 @@ cert_fini(struct cert *c)
 	X509_free(c->x509);
 	EVP_PKEY_free(c->key);
 	unlink(c->file);
+}
+
+static inline struct tls_context *
+context(bool is_server, const char *cert, const char *ca_file, const char *protocols)
+{
+	struct tls_options o = {.server = is_server,
+	    .cert_file = cert,
+	    .ca_file = ca_file,
+	    .protocols = protocols,
+	    .ciphers = "medium"};
+	struct tls_context *c = NULL;
+	struct buf err;
+
+	buf_init(&err, 1000);
+	if (tls_context_new_blk(&o, &c, &err) != 0)
+		fail_msg("%s", buf_cstr(&err));
+	buf_fini(&err);
+	return c;
 }
