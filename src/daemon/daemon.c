@@ -48,7 +48,6 @@ agents_make(struct daemon *d)
 	agent_add(d, &agent_smtp, d->smtp_ctx);
 	agent_add(d, &agent_lmtp, d->smtp_ctx);
 	agent_add(d, &delivery_agent_error, NULL);
-	agent_add(d, &delivery_agent_retry, NULL);
 	agent_add(d, &delivery_agent_discard, NULL);
 }
 

@@ -1,5 +1,5 @@
 /*
- * agents.c - error, retry, discard: what main.cf can say instead of a route.
+ * agents.c - error and discard: what main.cf can say instead of a route.
  */
 #include "pp/delivery/agents.h"
 
@@ -20,16 +20,14 @@ settle_all(struct delivery *d, enum status_class cls, unsigned subject, unsigned
 	delivery_done(d);
 }
 
+/* master.cf calls the same program twice: its service called retry puts off, any other returns. */
 static void
 error_deliver(void *ctx, struct delivery *d)
 {
-	settle_all(d, STATUS_PERM, 0, 0, "mail to this address is not delivered");
-}
-
-static void
-retry_deliver(void *ctx, struct delivery *d)
-{
-	settle_all(d, STATUS_TEMP, 3, 0, "delivery is put off");
+	if (strcmp(d->transport, "retry") == 0)
+		settle_all(d, STATUS_TEMP, 3, 0, "delivery is put off");
+	else
+		settle_all(d, STATUS_PERM, 0, 0, "mail to this address is not delivered");
 }
 
 static void
@@ -39,5 +37,4 @@ discard_deliver(void *ctx, struct delivery *d)
 }
 
 const struct delivery_agent delivery_agent_error = {"error", error_deliver};
-const struct delivery_agent delivery_agent_retry = {"retry", retry_deliver};
 const struct delivery_agent delivery_agent_discard = {"discard", discard_deliver};

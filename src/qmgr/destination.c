@@ -86,7 +86,7 @@ qmgr_defer_entry(struct qmgr_entry *e, const struct status *why)
 	for (size_t i = 0; i < e->n; i++) {
 		struct delivery_rcpt r = {.rcpt = *e->rcpt[i], .status = *why};
 
-		delivery_log(&d, &r, why->cls == STATUS_PERM ? "error" : "retry");
+		delivery_log(&d, &r, "error");
 		qmgr_message_result(m, e->rcpt[i], why);
 	}
 	arena_fini(&d.arena);

@@ -1,5 +1,6 @@
 /*
- * agents.h - the agents that need no network: error bounces, retry defers, discard drops.
+ * agents.h - the agents that need no network: error bounces (as service retry:
+ *            defers), discard drops.
  * THREAD an io loop.  OWNS nothing.
  * ERRORS a status per recipient, like every agent.
  * SEE    shared spec delivery.md 6. The next hop is the text: "5.1.2 no such domain".
@@ -8,5 +9,4 @@
 #include "pp/delivery/delivery.h"
 
 extern const struct delivery_agent delivery_agent_error;
-extern const struct delivery_agent delivery_agent_retry;
 extern const struct delivery_agent delivery_agent_discard;

@@ -252,6 +252,38 @@ expired_mail_is_returned(void **state)
 	run_close(&t.r);
 }
 
+static void
+flush_now(void)
+{
+	qmgr_command(t.q, QMGR_FLUSH, "", NULL, NULL);
+}
+
+/* One delay notice, and the time record says that it went out. */
+static void
+delay_is_told_once(void **state)
+{
+	static const char *const to[] = {"temp@a.test"};
+	struct arena a = {0};
+	struct envelope e;
+	struct stat st;
+	struct buf why = {.max = 512};
+
+	open_with("delay_warning_time=1s");
+	put("ok@x.test", to, 1);
+	run_until("removed", 1); /* the notice, delivered */
+	assert_int_equal(files(QUEUE_DEFERRED) + files(QUEUE_ACTIVE), 1);
+	if (files(QUEUE_ACTIVE)) /* stopped on its way to deferred */
+		spool_move_blk(t.r.spool, t.r.id, QUEUE_ACTIVE, QUEUE_DEFERRED, -1);
+	assert_int_equal(reader_load_blk(t.r.spool, QUEUE_DEFERRED, t.r.id, &a, &e, &st, &why), 0);
+	assert_int_equal(e.warn_time, -1);
+	t.after_start = flush_now;
+	run_until("deferred", 1);
+	assert_null(strstr(t.events, "queued "));
+	buf_fini(&why);
+	arena_fini(&a);
+	run_close(&t.r);
+}
+
 /* Three failures of the destination and it is left alone: the fourth mail is not even tried. */
 static void
 dead_destination_suspends(void **state)
@@ -274,12 +306,6 @@ dead_destination_suspends(void **state)
 	    strcmp(e[0].status.text, "said: 451 not now") == 0);
 	arena_fini(&a);
 	run_close(&t.r);
-}
-
-static void
-flush_now(void)
-{
-	qmgr_command(t.q, QMGR_FLUSH, "", NULL, NULL);
 }
 
 static void
@@ -357,6 +383,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test(mixed_results_are_written_down),
 	    cmocka_unit_test(null_sender_gets_no_bounce),
 	    cmocka_unit_test(expired_mail_is_returned),
+	    cmocka_unit_test(delay_is_told_once),
 	    cmocka_unit_test(dead_destination_suspends),
 	    cmocka_unit_test(restart_keeps_and_flush_tries),
 	    cmocka_unit_test(active_is_recovered),
