@@ -473,3 +473,12 @@ writer_abort(struct writer *w)
 	if (!w->busy)
 		forget(w);
 }
+
+int
+writer_file_blk(const struct spool *s, enum queue q, const char *id, struct str bytes, mode_t mode)
+{
+	char path[SPOOL_PATH_MAX];
+
+	spool_path(s, q, id, path);
+	return spool_write_file(s, q, path, bytes, mode);
+}

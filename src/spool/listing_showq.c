@@ -1,5 +1,5 @@
 /*
- * showq.c - Postfix's wire form of a queue listing, both ways.
+ * listing_showq.c - Postfix's wire form of a queue listing, both ways.
  *
  * It is made and taken message by message, so that neither side holds the queue. What comes in is
  * from a local socket but still bounded: a value, a message, and the number of recipients.

@@ -1,5 +1,5 @@
 /*
- * file.c - the one way a new queue file becomes mail: bytes, mode, fsync, fsync of the directory.
+ * spool_file.c - the one way a new queue file becomes mail: bytes, mode, fsync, fsync of the directory.
  *
  * The mode goes to 0700 before the fsync, as Postfix does it: the fsync then carries data and mode
  * together. The other order would need a second fsync, or a crash could leave an acknowledged mail
@@ -50,13 +50,4 @@ spool_write_file(
 	if (rc < 0)
 		fsio_unlink(s->dirfd, path);
 	return rc;
-}
-
-int
-writer_file_blk(const struct spool *s, enum queue q, const char *id, struct str bytes, mode_t mode)
-{
-	char path[SPOOL_PATH_MAX];
-
-	spool_path(s, q, id, path);
-	return spool_write_file(s, q, path, bytes, mode);
 }

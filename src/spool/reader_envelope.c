@@ -1,5 +1,5 @@
 /*
- * envelope.c - the envelope of a queue file, checked as Postfix's queue manager does.
+ * reader_envelope.c - the envelope of a queue file, checked as Postfix's queue manager does.
  *
  * Two readers share it. A delivery needs every promise of the format kept, since recipients are
  * marked done by their offset; what breaks one is said with its place, and the file goes to

@@ -1,5 +1,5 @@
 /*
- * mark.c - the two changes that are ever made to a committed queue file, each in place.
+ * deferlog_mark.c - the two changes that are ever made to a committed queue file, each in place.
  *
  * The byte that is overwritten is looked at first: an offset that does not lead to the record it
  * should is a damaged file or a bug, and writing there would make it worse. Nothing is synced: a
