@@ -144,6 +144,9 @@ all_open(struct daemon *d)
 	ready_tell(d);
 	qmgr_start(d->qmgr);
 	pickup_wake(d->pickup);
+	/* Told to stop while the doors were being opened: there may be sessions already. */
+	if (d->stopping)
+		daemon_stop_parts(d, d->gen->cleanup.config->params->shutdown_timeout);
 }
 
 void
@@ -157,7 +160,7 @@ daemon_io_started(struct daemon *d, struct io *io)
 		return;
 	if (d->phase == PHASE_RUN)
 		daemon_reloaded(d);
-	else if (d->exit_code != 0 || d->stopping)
+	else if (d->exit_code != 0 || (d->stopping && d->phase == PHASE_CREATE))
 		daemon_end(d);
 	else if (d->phase == PHASE_CREATE)
 		all_created(d);

@@ -154,10 +154,10 @@ class Pennypost(System):
         ready, their_ready = os.pipe()
         self.ready = os.fdopen(ready, "rb")
         self.scratch.on_exit(self.ready.close)
-        argv = self.wrapper + [self.binary, "-c", self.config, "run", "--ready-fd",
-                               str(their_ready)]
+        config = ["-c", self.config] if self.config else []
+        argv = self.wrapper + [self.binary, *config, "run", "--ready-fd", str(their_ready)]
         self.process, self.log = self.scratch.start(
-            argv, self.name, pass_fds=[their_ready], env=self.env, user=self.user,
+            argv, self.name, pass_fds=[their_ready], env=self.env, cwd=self.scratch.path, user=self.user,
             group=self.user and gid_of(self.user), extra_groups=[] if self.user else None)
         os.close(their_ready)
         return self
@@ -234,8 +234,8 @@ class Postfix(System):
         self.listen = port or scratch.port()
         main.setdefault("maillog_file_prefixes", "/dev/stdout, /tmp, /var")
         main.setdefault("multi_instance_enable", "yes")
-        for name in ("alias_maps", "alias_database", "local_recipient_maps"):
-            main.setdefault(name, "")
+        for unused in ("alias_maps", "alias_database", "local_recipient_maps"):
+            main.setdefault(unused, "")
         master = _POSTFIX_MASTER.format(port=self.listen, options=smtpd_options, maxproc=maxproc)
         super().__init__(scratch, name, master, main, queue_directory)
         os.makedirs(self.queue, exist_ok=True)

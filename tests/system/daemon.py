@@ -126,7 +126,7 @@ def test_several_listeners_with_options(scratch, sink):
     system = pp_harness.Pennypost(scratch, services=(
         "127.0.0.1:0 inet n - n - - smtpd\n"
         f"127.0.0.1:{scratch.port()} inet n - n - - smtpd\n"
-        "  -o syslog_name=postfix/second -o message_size_limit=1000\n"))
+        "  -o message_size_limit=1000\n"))
     system.relay_to(sink).start()
     assert len(system.ports) == 2
     system.wait_removed(system.send("user@dest.test"))
@@ -134,22 +134,21 @@ def test_several_listeners_with_options(scratch, sink):
     client = system.client()
     client.ehlo()
     assert client.esmtp_features["size"] == "1000"
-    system.log.wait_for(r"postfix/second/smtpd\[\d+\]: connect from ")
 
 
 def test_runs_without_any_main_cf(scratch):
     """The spool and the control socket are then found below the working directory."""
-    folder = scratch.dir("home")
-    owner = pwd.getpwnam("nobody")
-    if os.geteuid() == 0:
-        os.chown(folder, owner.pw_uid, owner.pw_gid)
+    if os.path.exists("/etc/pennypost"):
+        pytest.skip("this machine has a configuration")
+    os.chmod(scratch.path, 0o777)
     system = pp_harness.Pennypost(scratch, env={"POSTFIX_maillog_file": "/dev/stdout",
                                                 "POSTFIX_inet_protocols": "ipv4"})
-    os.remove(f"{system.config}/main.cf")
-    os.chdir(folder)
+    system.config = None
     system.user = "nobody" if os.geteuid() == 0 else None
-    system.start()
-    assert [name for name in os.listdir(folder)], "no spool below the working directory"
+    before = set(os.listdir(scratch.path))
+    system.spawn().wait_ready()
+    assert system.port == 2525
+    assert set(os.listdir(scratch.path)) - before, "no spool below the working directory"
     client = system.client()
     client.ehlo()
     assert client.mail("a@client.test")[0] == 250

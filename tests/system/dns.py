@@ -99,6 +99,7 @@ def test_server_failure_defers(scratch):
     assert said["dsn"] == "4.4.3"
     assert said["text"] == ("Host or domain name not found. Name service error for "
                             "name=broken.test type=MX: Host not found, try again")
+    system.wait_deferred(queue_id)
     assert [os.path.basename(f) for f in system.queue_files("deferred")] == [queue_id]
 
 
