@@ -101,6 +101,35 @@ services(void **state)
 	}
 }
 
+/* Whether or not this user may bind it: the name is known without a file of services, too. */
+static void
+service_names(void **state)
+{
+	static const struct {
+		const char *service, *name;
+	} t[] = {
+	    {"127.0.0.1:submission", "127.0.0.1:587"},
+	    {"127.0.0.1:SMTPS", "127.0.0.1:465"},
+	    {"127.0.0.1:lmtp", "127.0.0.1:24"},
+	};
+
+	for (size_t i = 0; i < PP_COUNT(t); i++) {
+		struct listener_fd fd = {0};
+		struct buf err;
+		size_t n = 0;
+		int rc;
+
+		buf_init(&err, 500);
+		rc = listener_bind(t[i].service, "", "", &fd, 1, &n, &err);
+		assert_true(rc == 0 || rc == -EACCES || rc == -EADDRINUSE);
+		assert_non_null(strstr(rc ? buf_cstr(&err) : fd.name, t[i].name));
+		if (rc == -EACCES)
+			assert_non_null(strstr(buf_cstr(&err), "use a port above 1023"));
+		close_all(&fd, n);
+		buf_fini(&err);
+	}
+}
+
 static bool
 has_ipv6(void)
 {
@@ -363,6 +392,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(addresses),
 	    cmocka_unit_test(services),
+	    cmocka_unit_test(service_names),
 	    cmocka_unit_test(both_families),
 	    cmocka_unit_test(bad_services),
 	    cmocka_unit_test(accepting),
