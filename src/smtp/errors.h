@@ -2,8 +2,10 @@
  * errors.h - every text that a delivery by SMTP can end with, in one place.
  * THREAD any; pure.
  * OWNS   texts live in the arena given.
- * SEE    shared spec delivery.md 4 and 6. The texts are Postfix's: tools and people know them.
- * Where ours say more, the addition stands behind Postfix's words.
+ * SEE    RFC 3463 (enhanced codes).
+ *
+ * The texts are Postfix's: tools and people know them. Where ours say more, the addition stands
+ * behind Postfix's words.
  */
 #pragma once
 #include "pp/mail/reply.h"

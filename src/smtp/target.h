@@ -2,7 +2,7 @@
  * target.h - next hops as text, and the order in which addresses are tried.
  * THREAD any; pure.
  * OWNS   results live in the arena or array given.
- * SEE    RFC 5321 5.1, shared spec parameters.md 3 (next-hop syntax).
+ * SEE    RFC 5321 5.1, transport(5) for the syntax of next hops.
  */
 #pragma once
 #include <sys/socket.h>

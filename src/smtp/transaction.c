@@ -157,7 +157,7 @@ on_body(void *ctx, int rc)
 	if (rc < 0) {
 		struct status st = smtp_error_body(&j->arena, rc);
 
-		j->d->damaged = rc == -EBADMSG;
+		j->d->is_file_damaged = rc == -EBADMSG;
 		smtp_job_decide_all(j, &st);
 		abandon(j, SMTP_TROUBLE_MESSAGE);
 		return;

@@ -4,7 +4,7 @@
  * THREAD the request is the agent's from deliver() to delivery_done(), which posts it home.
  * OWNS   everything it points to lives in its arena, or is a reference it holds.
  * ERRORS a recipient without a status at delivery_done is a bug.
- * SEE    shared spec delivery.md 1 (log line) and 4 (which trouble is the destination's).
+ * SEE    RFC 3463, and the samples in tests/unit/delivery for the log line.
  */
 #pragma once
 #include "pp/mail/envelope.h"
@@ -28,34 +28,34 @@ struct delivery {
 	struct arena arena;
 	/* The request: written by qmgr, read by the agent. */
 	char queue_id[64];
-	const char *sender;             /* "" = null sender */
+	const char *sender; /* "" = null sender */
 	const char *envid;
 	unsigned ret;
 	enum body_encoding encoding;
 	unsigned utf8;
-	int64_t arrival_us;             /* T record */
+	int64_t arrival_us; /* T record */
 	int64_t create_time;
 	off_t data_offset;
 	int64_t data_size, content_length;
-	struct spool_bytes *bytes;      /* or NULL: read active/ID */
-	const char *transport;          /* master.cf name and key: "smtp" */
+	struct spool_bytes *bytes; /* or NULL: read active/ID */
+	const char *transport;     /* master.cf name and key: "smtp" */
 	const char *nexthop;
-	struct snap *config;            /* keeps `service` alive; struct config * is its first member */
-	const struct service *service;  /* its master.cf row with its parameters */
+	struct snap *config; /* keeps `service` alive; struct config * is its first member */
+	const struct service *service; /* its master.cf row with its parameters */
 	struct delivery_rcpt *rcpt;
 	size_t rcpt_count;
-	bool probe_only;                /* a dead destination is tried with this one */
-	/* Times, microseconds of loop_wall_us, 0 = not reached: in the active queue; handed to the agent
-	 * (qmgr, at deliver()); session ready (none: the agent had nothing to connect); all was sent
-	 * (none: the time of logging counts). */
+	bool probe_only; /* a dead destination is tried with this one */
+	/* Times, microseconds of loop_wall_us, 0 = not reached: in the active queue; handed to the
+	 * agent (qmgr, at deliver()); session ready (none: the agent had nothing to connect); all
+	 * was sent (none: the time of logging counts). */
 	int64_t active_us, start_us, connect_us, transmit_us;
-	/* The result. hop: set when the destination itself is in trouble (delivery.md 4): it throttles. */
+	/* The result. hop: set when the destination itself is in trouble (delivery.md 4): it
+	 * throttles. */
 	struct status hop;
-	const char *program;            /* of the log lines: "smtp", "relay/smtp"; NULL = transport */
-	bool is_file_damaged;           /* its content cannot be read: qmgr moves it to corrupt/ */
-	bool damaged;                   /* so is the message's file: it belongs into corrupt/ */
+	const char *program;  /* of the log lines: "smtp", "relay/smtp"; NULL = transport */
+	bool is_file_damaged; /* its content cannot be read: qmgr moves it to corrupt/ */
 	unsigned conn_use;
-	const char *relay;              /* "host[addr]:port" or "none" */
+	const char *relay; /* "host[addr]:port" or "none" */
 	/* Who delivers, and the instance of its loop. */
 	const struct delivery_agent *agent;
 	void *agent_ctx;
@@ -63,7 +63,7 @@ struct delivery {
 	struct loop *home;
 	void (*done)(struct delivery *d);
 	void *owner;
-	unsigned loop_index;            /* of the io loop it ran on */
+	unsigned loop_index; /* of the io loop it ran on */
 };
 
 /* A delivery agent: a row of daemon/'s table. deliver runs on an io loop; ctx is that loop's
@@ -84,6 +84,6 @@ void delivery_done(struct delivery *d);
 /* "0.05", "1.2", "541": two significant digits, at most `resolution` decimals (delay= and delays=);
  * to: 24 bytes of room. A negative time (a clock that was set back) counts as 0. */
 void delivery_format_delay(char *to, size_t size, int64_t us, unsigned resolution);
-/* The log line of one recipient; also for recipients settled without an agent (program "qmgr" -> the
- * name Postfix would use: "error"). */
+/* The log line of one recipient; also for recipients settled without an agent (program "qmgr" ->
+ * the name Postfix would use: "error"). */
 void delivery_log(const struct delivery *d, const struct delivery_rcpt *r, const char *program);

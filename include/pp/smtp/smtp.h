@@ -1,9 +1,9 @@
 /*
- * smtp.h - the SMTP client: a delivery agent with its sessions and idle connections, one per io loop.
- * THREAD smtp_setup_new_blk: main, at start and reload. The rest: its io loop.
+ * smtp.h - the SMTP client: a delivery agent with its sessions and idle connections, one per loop.
+ * THREAD smtp_setup_new_blk: main, at start and reload. The rest, smtp_free too: its io loop.
  * OWNS   setups are refcounted snapshots.
  * ERRORS of set-up: texts in `err`; of deliveries: a status per recipient.
- * SEE    RFC 5321, RFC 3207, RFC 4954, shared spec delivery.md 4.
+ * SEE    RFC 5321, RFC 3207, RFC 4954.
  */
 #pragma once
 #include "pp/delivery/delivery.h"
@@ -18,11 +18,12 @@ struct lane;
 struct smtp_setup;
 
 struct smtp;
-struct smtp *smtp_new(struct loop *l, struct spool *spool, struct resolver *r, struct lane *slow,
-    struct lane *sasl);
-/* Checks and compiles all smtp/lmtp services of a configuration; warnings (a world-readable password
- * file) go to `warn`, one per line. */
-int smtp_setup_new_blk(struct config *cfg, struct smtp_setup **ret, struct buf *warn, struct buf *err);
+struct smtp *smtp_new(
+    struct loop *l, struct spool *spool, struct resolver *r, struct lane *slow, struct lane *sasl);
+/* Checks and compiles all smtp/lmtp services of a configuration; warnings (a world-readable
+ * password file) go to `warn`, one per line. */
+int
+smtp_setup_new_blk(struct config *cfg, struct smtp_setup **ret, struct buf *warn, struct buf *err);
 void smtp_setup_ref(struct smtp_setup *s);
 void smtp_setup_unref(struct smtp_setup *s);
 /* Its loop: idle connections of the old set-up are closed. */

@@ -178,7 +178,7 @@ test_damaged_content(void **state)
 	r.delivery[0].data_size -= 3; /* X is not where it should be */
 	fake_run(&r);
 	assert_string_equal(fake_result(&r, 0, 0), "4.3.0 deferred message file is damaged");
-	assert_true(r.delivery[0].damaged);
+	assert_true(r.delivery[0].is_file_damaged);
 	assert_int_equal(r.delivery[0].hop.cls, STATUS_NONE);
 	/* No dot was sent: the server does not take half a message. */
 	assert_null(strstr(buf_cstr(&r.server[0].log), "QUIT"));
