@@ -1,9 +1,9 @@
 /*
  * postconf_edit.c - postconf -e, -X and -#: changes main.cf and leaves the rest as it was.
  *
- * The file is walked line by line; comments and empty lines pass through, the first entry of a name
- * is replaced where it stands, later ones go. The new file is complete and synced before it takes
- * the old one's name.
+ * The file is walked line by line; comments and empty lines pass through, every entry of a name is
+ * replaced where it stands (like Postfix, also a second one). The new file is complete and synced
+ * before it takes the old one's name.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -68,7 +68,7 @@ edit_line(struct editing *e, struct edit *edit, struct str line, bool is_first)
 	if (e->mode == EDIT_COMMENT) {
 		buf_addc(&e->out, '#');
 		put_line(e, line);
-	} else if (e->mode == EDIT_SET && is_first && !edit->is_done)
+	} else if (e->mode == EDIT_SET && is_first)
 		put_setting(e, edit);
 }
 

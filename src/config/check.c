@@ -9,41 +9,35 @@
 #include <errno.h>
 #include "internal.h"
 
-struct seeker {
-	struct str name;
-	bool is_found;
-};
+enum { SUGGESTIONS_MAX = 20 }; /* per load: a file of other people's names ends soon */
 
 static void
-seek(void *arg, struct str name)
+add_name(struct config_data *d, struct settings *to, struct str name)
 {
-	struct seeker *s = arg;
-
-	s->is_found |= str_eq(name, s->name);
+	if (settings_find(to, name) == NULL)
+		settings_put(to, &d->arena, arena_str(&d->arena, name), "", "", 0);
 }
 
-static bool
-mentions(const char *text, struct seeker *s)
+static void
+add_mentioned(void *arg, struct str name)
 {
-	if (text && strchr(text, '$'))
-		expand_names(str_of(text), seek, s);
-	return s->is_found;
+	struct config_data *d = arg;
+
+	add_name(d, &d->mentioned, name);
 }
 
-static bool
-is_listed(const char *list, struct str name)
+static void
+add_list(struct config_data *d, const char *list)
 {
 	struct str rest = str_of(list), word;
 
 	while (str_token(&rest, ", \t\n", &word))
-		if (str_eq(word, name))
-			return true;
-	return false;
+		add_name(d, &d->mentioned, word);
 }
 
 /* ldap:sales reads sales_server_host and so on. */
-static bool
-is_of_table(const char *value, struct str name)
+static void
+add_tables(struct config_data *d, const char *value)
 {
 	static const char *const types[] = {"ldap:", "mysql:", "pgsql:", "sqlite:", "memcache:"};
 	struct str rest = str_of(value), word;
@@ -51,76 +45,88 @@ is_of_table(const char *value, struct str name)
 	while (str_token(&rest, ", \t\n", &word)) {
 		if (str_starts(word, STR("proxy:")))
 			word = str_from(word, 6);
-		for (size_t i = 0; i < PP_COUNT(types); i++) {
-			struct str type = str_of(types[i]), table = str_from(word, type.n);
-
-			if (str_starts(word, type) && table.n && name.n > table.n &&
-			    str_starts(name, table) && name.p[table.n] == '_')
-				return true;
-		}
+		for (size_t i = 0; i < PP_COUNT(types); i++)
+			if (str_starts(word, str_of(types[i])))
+				add_name(d, &d->tables, str_from(word, strlen(types[i])));
 	}
-	return false;
 }
 
-static bool
-service_uses(const struct service_entry *e, struct seeker *s)
+static void
+add_value(struct config_data *d, const char *value)
 {
-	for (const struct service_option *o = e->options; o; o = o->next)
-		if (mentions(o->value, s) || strcmp(o->name, "smtpd_restriction_classes") == 0)
-			if (s->is_found || is_listed(o->value, s->name))
-				return true;
-	for (size_t i = 0; e->service.args[i]; i++)
-		if (mentions(e->service.args[i], s))
-			return true;
-	return false;
+	if (strchr(value, '$'))
+		expand_names(str_of(value), add_mentioned, d);
+	if (strchr(value, ':'))
+		add_tables(d, value);
+}
+
+/* Every name that something reads, but for those of the tables and transports. */
+static void
+collect(struct config_data *d)
+{
+	const struct param *p;
+
+	add_list(d, d->cfg.params->smtpd_restriction_classes);
+	for (const struct setting_entry *e = d->settings.hash; e; e = e->hh.next)
+		add_value(d, e->setting.value);
+	for (const struct service_entry *e = d->services; e; e = e->next) {
+		for (const struct service_option *o = e->options; o; o = o->next)
+			add_value(d, o->value);
+		for (size_t i = 0; e->service.args[i]; i++)
+			add_value(d, e->service.args[i]);
+		add_list(d, e->service.params->smtpd_restriction_classes);
+	}
+	for (unsigned i = 0; (p = param_at(i)) != NULL; i++)
+		add_value(d, p->def);
 }
 
 bool
 config_is_used(const struct config *cfg, const char *name)
 {
 	const struct config_data *d = config_data(cfg);
-	struct seeker s = {.name = str_of(name)};
-	const struct param *p;
+	struct str s = str_of(name);
 
-	if (transport_param_split(d, s.name) != NULL)
+	if (transport_param_split(d, s) != NULL || settings_find(&d->mentioned, s) != NULL)
 		return true;
-	if (is_listed(d->cfg.params->smtpd_restriction_classes, s.name))
-		return true;
-	for (const struct setting_entry *e = d->settings.hash; e; e = e->hh.next)
-		if (mentions(e->setting.value, &s) || is_of_table(e->setting.value, s.name))
+	for (const struct setting_entry *e = d->tables.hash; e; e = e->hh.next) {
+		size_t n = strlen(e->setting.name);
+
+		if (n > 0 && s.n > n && s.p[n] == '_' && str_starts(s, str_of(e->setting.name)))
 			return true;
-	for (const struct service_entry *e = d->services; e; e = e->next)
-		if (service_uses(e, &s))
-			return true;
-	for (unsigned i = 0; (p = param_at(i)) != NULL; i++)
-		if (mentions(p->def, &s))
-			return true;
+	}
 	return false;
 }
 
+/* The transport in a name of the form TRANSPORT_what, when nothing else was probably meant. */
+static struct str
+missing_transport(struct str name, const char *near)
+{
+	const struct transport_param *t;
+
+	if (near && str_starts(name, STR("smtpd_")))
+		return (struct str){0};
+	for (unsigned i = 0; (t = transport_param_at(i)) != NULL; i++) {
+		struct str what = str_of(t->what);
+
+		if (name.n > what.n + 1 && str_ends(name, what) &&
+		    name.p[name.n - what.n - 1] == '_')
+			return str_head(name, name.n - what.n - 1);
+	}
+	return (struct str){0};
+}
+
 static void
-tell_unknown(const struct config_data *d, const char *name, const char *file, int line,
+tell_unknown(struct config_data *d, const char *name, const char *file, int line,
     struct config_report *report)
 {
-	struct str s = str_of(name);
-	const char *near = param_suggest(s);
+	const char *near = d->suggestions++ < SUGGESTIONS_MAX ? param_suggest(str_of(name)) : NULL;
+	struct str transport = missing_transport(str_of(name), near);
 
-	/* A parameter of a transport that master.cf does not have is a different mistake. */
-	for (unsigned i = 0; transport_param_at(i); i++) {
-		struct str what = str_of(transport_param_at(i)->what);
-
-		if (s.n < what.n + 2 || !str_ends(s, what) || s.p[s.n - what.n - 1] != '_')
-			continue;
-		if (near && param_find(str_of(near))->level == PARAM_EFFECT &&
-		    strncmp(name, "smtpd_", 6) == 0)
-			break;
+	if (transport.n > 0)
 		config_report_warn(report, file, line,
 		    "unknown parameter \"%s\": master.cf has no transport \"%.*s\"", name,
-		    STR_FMT(str_head(s, s.n - what.n - 1)));
-		return;
-	}
-	(void)d;
-	if (near)
+		    STR_FMT(transport));
+	else if (near)
 		config_report_warn(report, file, line,
 		    "unknown parameter \"%s\" (did you mean \"%s\"?)", name, near);
 	else
@@ -167,6 +173,7 @@ check_service_names(struct config_data *d, struct service_entry *s, struct confi
 void
 check_names(struct config_data *d, struct config_report *report)
 {
+	collect(d);
 	for (const struct setting_entry *e = d->settings.hash; e; e = e->hh.next) {
 		const struct param *p = param_find(str_of(e->setting.name));
 

@@ -19,6 +19,8 @@ destroy(struct snap *snap)
 	for (struct service_entry *e = d->services; e; e = e->next)
 		settings_fini(&e->overrides);
 	settings_fini(&d->settings);
+	settings_fini(&d->mentioned);
+	settings_fini(&d->tables);
 	HASH_CLEAR(hh, d->transports);
 	mem_free(d);
 	arena_fini(&arena);

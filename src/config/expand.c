@@ -10,7 +10,10 @@
 #include "pp/base/assert.h"
 #include "pp/config/expand.h"
 
-enum { STEPS_MAX = 100000 };
+enum { STEPS_MAX = 100000, QUOTED_MAX = 60 };
+
+/* Text in a message, cut so that the message always has room. */
+#define QUOTE(s) STR_FMT(str_head((s), QUOTED_MAX))
 
 struct frame {
 	struct str name;
@@ -86,8 +89,8 @@ fail_loop(struct state *s, struct str name, const struct frame *up)
 	}
 	fail(s, 0, "parameters refer to each other in a circle: ");
 	while (n-- > 0)
-		fail(s, 0, "$%.*s -> ", STR_FMT(chain[n]));
-	return fail(s, -ELOOP, "$%.*s", STR_FMT(name));
+		fail(s, 0, "$%.*s -> ", QUOTE(chain[n]));
+	return fail(s, -ELOOP, "$%.*s", QUOTE(name));
 }
 
 /* Appends the value of a name, itself expanded. */
@@ -140,13 +143,13 @@ run_branches(struct state *s, struct str rest, bool is_true, const struct frame 
 		return fail(s, -EINVAL, "a { without its }");
 	if (op == '?' && rest.n) {
 		if (rest.p[0] != ':')
-			return fail(s, -EINVAL, "\":\" expected before \"%.*s\"", STR_FMT(rest));
+			return fail(s, -EINVAL, "\":\" expected before \"%.*s\"", QUOTE(rest));
 		rest = str_from(rest, 1);
 		if (!cut_branch(&rest, &no))
 			return fail(s, -EINVAL, "a { without its }");
 	}
 	if (rest.n)
-		return fail(s, -EINVAL, "unexpected text \"%.*s\"", STR_FMT(rest));
+		return fail(s, -EINVAL, "unexpected text \"%.*s\"", QUOTE(rest));
 	if (s->each) {
 		rc = run(s, yes, up, depth + 1, to);
 		return rc < 0 ? rc : run(s, no, up, depth + 1, to);
@@ -284,7 +287,7 @@ compare(struct state *s, struct str a, struct str b, bool is_level, int *ret_ord
 	}
 	if (!parse_level(a, level) || !parse_level(b, level))
 		return fail(s, -EINVAL, "bad compatibility level \"%.*s\"",
-		    STR_FMT(parse_level(a, level) ? b : a));
+		    QUOTE(parse_level(a, level) ? b : a));
 	*ret_order = expand_level_compare(a, b);
 	return 0;
 }
@@ -304,13 +307,13 @@ run_comparison(struct state *s, struct str rest, const struct frame *up, int dep
 	rest = skip_space(rest);
 	if (!cut_relation(&rest, &relation, &is_level))
 		return fail(
-		    s, -EINVAL, "one of == != < <= > >= expected before \"%.*s\"", STR_FMT(rest));
+		    s, -EINVAL, "one of == != < <= > >= expected before \"%.*s\"", QUOTE(rest));
 	rest = skip_space(rest);
 	if (rest.n == 0 || rest.p[0] != '{' || !cut_brackets(&rest, &right))
-		return fail(s, -EINVAL, "\"{text}\" expected before \"%.*s\"", STR_FMT(rest));
+		return fail(s, -EINVAL, "\"{text}\" expected before \"%.*s\"", QUOTE(rest));
 	rest = skip_space(rest);
 	if (rest.n && rest.p[0] != '?' && rest.p[0] != ':')
-		return fail(s, -EINVAL, "\"?\" or \":\" expected before \"%.*s\"", STR_FMT(rest));
+		return fail(s, -EINVAL, "\"?\" or \":\" expected before \"%.*s\"", QUOTE(rest));
 
 	buf_init(&a, to->max);
 	buf_init(&b, to->max);
@@ -325,7 +328,9 @@ run_comparison(struct state *s, struct str rest, const struct frame *up, int dep
 		return rc;
 	if (rest.n)
 		return run_branches(s, rest, holds(relation, order), up, depth, to);
-	return holds(relation, order) && buf_adds(to, "true") < 0 ? -ENOBUFS : 0;
+	if (holds(relation, order) && buf_adds(to, "true") < 0)
+		return fail(s, -ENOBUFS, "the expanded text is too long");
+	return 0;
 }
 
 /* What stands between the brackets of ${...} or $(...). */
@@ -343,9 +348,9 @@ run_payload(struct state *s, struct str payload, const struct frame *up, int dep
 	name = str_head(rest, n);
 	rest = skip_space(str_from(rest, n));
 	if (name.n == 0)
-		return fail(s, -EINVAL, "${%.*s} has no name", STR_FMT(payload));
+		return fail(s, -EINVAL, "${%.*s} has no name", QUOTE(payload));
 	if (rest.n && rest.p[0] != '?' && rest.p[0] != ':')
-		return fail(s, -EINVAL, "\"?\" or \":\" expected before \"%.*s\"", STR_FMT(rest));
+		return fail(s, -EINVAL, "\"?\" or \":\" expected before \"%.*s\"", QUOTE(rest));
 	if (s->each)
 		s->each(s->arg, name);
 	value = s->each ? NULL : s->env->lookup(s->env->arg, name);
@@ -363,7 +368,7 @@ run_macro(struct state *s, struct str *text, const struct frame *up, int depth, 
 
 	if (rest.n && (rest.p[0] == '{' || rest.p[0] == '(')) {
 		if (!cut_brackets(&rest, &payload))
-			return fail(s, -EINVAL, "\"%.*s\" is not closed", STR_FMT(*text));
+			return fail(s, -EINVAL, "\"%.*s\" is not closed", QUOTE(*text));
 		*text = rest;
 		return run_payload(s, payload, up, depth, to);
 	}

@@ -52,6 +52,9 @@ struct config_data {
 	const char **defaults; /* per parameter, before expansion */
 	const char **texts;    /* per parameter, expanded */
 	struct transport_value *transports;
+	struct settings mentioned; /* names that some text reads as $name or as a class */
+	struct settings tables;    /* X of ldap:X, which reads X_server_host .. */
+	unsigned suggestions;      /* given so far */
 };
 
 static inline struct config_data *

@@ -216,22 +216,34 @@ add_option(struct row *row, struct service_entry *e, struct str text)
 	return true;
 }
 
+/* As postconf -M shows it: "name=value", in braces when the value holds a blank. */
+static const char *
+option_column(struct arena *a, const struct service_option *o)
+{
+	bool has_blank = strpbrk(o->value, " \t") != NULL;
+
+	return arena_printf(a, has_blank ? "{%s=%s}" : "%s=%s", o->name, o->value);
+}
+
 /* Sorts the words behind the command: -o settings, the rest. */
 static bool
 read_arguments(struct row *row, struct service_entry *e)
 {
-	const char **args = arena_alloc(&row->d->arena, (row->n + 1) * sizeof(*args));
-	unsigned n = 0;
+	struct arena *a = &row->d->arena;
+	const char **args = arena_alloc(a, (row->n + 1) * sizeof(*args));
+	unsigned n = 0, columns = 8;
 	bool has_plain = false;
 
 	e->last_option = &e->options;
 	for (unsigned i = 8; i < row->n; i++) {
 		struct str s = row->column[i];
+		struct service_option **option = e->last_option;
 
 		/* What follows the first plain word is the program's own (pipe's argv=). */
 		if (has_plain || !str_starts(s, STR("-o"))) {
 			has_plain |= s.p[0] != '-';
-			args[n++] = arena_str(&row->d->arena, s);
+			args[n] = arena_str(a, s);
+			e->columns[columns++] = args[n++];
 			continue;
 		}
 		if (s.n > 2)
@@ -242,6 +254,8 @@ read_arguments(struct row *row, struct service_entry *e)
 			return bad(row, "-o", STR(""), "must be followed by name=value");
 		if (!add_option(row, e, s))
 			return false;
+		e->columns[columns++] = "-o";
+		e->columns[columns++] = option_column(a, *option);
 	}
 	e->service.args = args;
 	return true;
@@ -312,13 +326,14 @@ read_row(struct row *row)
 	if (strcmp(s->type, "inet") == 0 && !check_inet_name(row))
 		return false;
 	settings_put(&e->overrides, a, "service_name", s->name, s->file, s->line);
+	/* Twice the words, since "-oname=value" is shown as two. */
+	e->columns = arena_alloc(a, (2 * row->n + 1) * sizeof(*e->columns));
+	for (unsigned i = 0; i < 8; i++)
+		e->columns[i] = arena_str(a, row->column[i]);
 	if (!read_arguments(row, e)) {
 		settings_fini(&e->overrides);
 		return false;
 	}
-	e->columns = arena_alloc(a, (row->n + 1) * sizeof(*e->columns));
-	for (unsigned i = 0; i < row->n; i++)
-		e->columns[i] = arena_str(a, row->column[i]);
 	check_command(row, s);
 	store(row, e);
 	return true;
@@ -328,11 +343,16 @@ int
 mastercf_parse(
     struct str text, const char *file, struct config_data *to, struct config_report *report)
 {
-	struct row *row = MEM_NEW(struct row);
+	struct row *row;
 	unsigned errors = report->errors;
 	struct buf logical;
 	int count = 0, rc;
 
+	if (text.n && memchr(text.p, '\0', text.n)) {
+		config_report_error(report, file, 0, "contains a NUL byte: this is no text file");
+		return -EINVAL;
+	}
+	row = MEM_NEW(struct row);
 	*row = (struct row){.file = file, .d = to, .report = report};
 	buf_init(&logical, CONFIG_VALUE_MAX);
 	while ((rc = lines_next(&text, &count, &row->line, &logical)) != 0) {

@@ -72,22 +72,26 @@ split(struct str name, struct str words[WORDS_MAX])
 static unsigned
 word_score(struct str a, struct str b)
 {
+	unsigned off;
+
 	if (str_eq(a, b))
 		return 100;
 	for (size_t i = 0; i < PP_COUNT(same); i++)
 		if ((str_eq(a, str_of(same[i][0])) && str_eq(b, str_of(same[i][1]))) ||
 		    (str_eq(b, str_of(same[i][0])) && str_eq(a, str_of(same[i][1]))))
 			return 80;
-	if (a.n >= 4 && b.n >= 4 && distance(a, b) == 1)
-		return 80;
-	return a.n >= 6 && b.n >= 6 && distance(a, b) == 2 ? 60 : 0;
+	if (a.n < 4 || b.n < 4 || a.n > b.n + 2 || b.n > a.n + 2)
+		return 0;
+	off = distance(a, b);
+	return off == 1 ? 80 : off == 2 && a.n >= 6 && b.n >= 6 ? 60 : 0;
 }
 
+/* How alike two names are, of a million; 0 when they are not as good as `least`. */
 static unsigned
-name_score(struct str a, struct str b)
+name_score(struct str a, struct str b, unsigned least)
 {
 	struct str x[WORDS_MAX], y[WORDS_MAX];
-	unsigned nx = split(a, x), ny = split(b, y), sum = 0, off = distance(a, b);
+	unsigned nx = split(a, x), ny = split(b, y), sum = 0, off;
 	bool taken[WORDS_MAX] = {false};
 
 	for (unsigned i = 0; i < nx; i++) {
@@ -106,8 +110,11 @@ name_score(struct str a, struct str b)
 		sum += best;
 	}
 	sum = nx + ny ? sum * 200 / (nx + ny) : 0;
-	/* Parts of a million; spelling decides between names with equally good words. */
 	sum *= 100;
+	if (sum <= least && (a.n > b.n + 2 || b.n > a.n + 2))
+		return 0;
+	/* Spelling decides between names with equally good words. */
+	off = distance(a, b);
 	sum = sum > off ? sum - off : 0;
 	if (off <= 2 && off * 4 <= a.n && sum < 950000 - off * 1000)
 		sum = 950000 - off * 1000;
@@ -132,7 +139,7 @@ param_suggest(struct str name)
 
 		if (p->level == PARAM_MOOT)
 			continue;
-		score = name_score(name, str_of(p->name));
+		score = name_score(name, (struct str){p->name, p->name_n}, best_score);
 		if (score > best_score) {
 			best_score = score;
 			best = p->name;

@@ -96,7 +96,7 @@ def fixture_directory(scratch):
 @pytest.mark.parametrize("name", TRICKY)
 def test_set_values(directory, name):
     d = directory(TRICKY[name])
-    for options in (["-n"], ["-nx"], ["-nf"], ["-n", "-h"], ["-nH"]):
+    for options in (["-n"], ["-nx"], ["-nf"]):
         ours, theirs = d.both(*options)
         assert ours.stdout == theirs.stdout, options
 

@@ -39,10 +39,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	config_report_init(&report);
 	maincf_parse(
 	    (struct str){(const char *)data, size}, "main.cf", &d->settings, &d->arena, &report);
-	use(d, &report);
+	if (size % 8 == 0) /* the parser alone is a hundred times faster */
+		use(d, &report);
 	for (const struct config_note *n = report.first; n; n = n->next)
 		PP_ASSERT(n->text[0]);
 	settings_fini(&d->settings);
+	settings_fini(&d->mentioned);
+	settings_fini(&d->tables);
 	HASH_CLEAR(hh, d->transports);
 	arena = d->arena;
 	arena_fini(&arena);
