@@ -8,17 +8,17 @@
 
 struct command {
 	const char *name;
-	int fatal_code;        /* exit code of every fatal error */
+	int fatal_code;            /* exit code of every fatal error */
 	const char *config_option; /* -c, or NULL */
-	struct config *config; /* NULL until command_config */
-	struct spool *spool;   /* NULL until command_spool */
+	struct config *config;     /* NULL until command_config */
+	struct spool *spool;       /* NULL until command_spool */
 };
 
 /* Sets up messages on stderr as "NAME: text". */
 void command_begin(struct command *c, char **argv);
 /* Ends the process: "NAME: fatal: text", exit code fatal_code. */
-void command_fatal(struct command *c, const char *fmt, ...)
-    PP_PRINTF(2, 3) __attribute__((noreturn, cold));
+void command_fatal(struct command *c, const char *fmt, ...) PP_PRINTF(2, 3)
+    __attribute__((noreturn, cold));
 /* Both end the process when they fail. */
 void command_config(struct command *c);
 void command_spool(struct command *c);

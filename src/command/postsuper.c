@@ -297,8 +297,9 @@ repair(struct postsuper *ps, bool purge, bool structure)
 static void
 become_owner(struct postsuper *ps)
 {
-	struct passwd *pw;
+	struct passwd pw, *found = NULL;
 	struct stat st;
+	char text[4096];
 	int rc = fsio_stat(spool_dirfd(ps->command.spool), spool_queue_name(QUEUE_INCOMING), &st);
 
 	if (rc < 0)
@@ -308,8 +309,8 @@ become_owner(struct postsuper *ps)
 		return;
 	if (geteuid() != 0)
 		command_fatal(&ps->command, "use of this command is reserved for the superuser");
-	pw = getpwuid(st.st_uid);
-	if (setgroups(0, NULL) < 0 || setgid(pw ? pw->pw_gid : st.st_gid) < 0 ||
+	getpwuid_r(st.st_uid, &pw, text, sizeof(text), &found);
+	if (setgroups(0, NULL) < 0 || setgid(found ? found->pw_gid : st.st_gid) < 0 ||
 	    setuid(st.st_uid) < 0)
 		command_fatal(&ps->command, "become uid %ld: %s", (long)st.st_uid, strerror(errno));
 }

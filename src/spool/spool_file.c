@@ -1,5 +1,6 @@
 /*
- * spool_file.c - the one way a new queue file becomes mail: bytes, mode, fsync, fsync of the directory.
+ * spool_file.c - the one way a new queue file becomes mail: bytes, mode, fsync, fsync of the
+ * directory.
  *
  * The mode goes to 0700 before the fsync, as Postfix does it: the fsync then carries data and mode
  * together. The other order would need a second fsync, or a crash could leave an acknowledged mail

@@ -12,13 +12,13 @@
 
 /* What to accept beside complete cleanup-made files. */
 enum reader_kind {
-	READER_QUEUE,    /* what qmgr needs: C, T, S, X where C says, E */
-	READER_LISTING,  /* what showq needs: stops quietly at the first bad record */
+	READER_QUEUE,   /* what qmgr needs: C, T, S, X where C says, E */
+	READER_LISTING, /* what showq needs: stops quietly at the first bad record */
 };
 
 /* A source of file bytes: an open file, or bytes in memory. */
 struct reader;
-struct reader *reader_open_fd(int fd);            /* the fd becomes the reader's */
+struct reader *reader_open_fd(int fd); /* the fd becomes the reader's */
 struct reader *reader_open_bytes(struct str bytes);
 void reader_close(struct reader *r);
 /* Next record; follows pointers with a limit on backward jumps, skips nothing else.
@@ -30,7 +30,8 @@ void reader_set_raw(struct reader *r, bool raw);
 /* A longer payload is damage, found before it is read: for files that strangers wrote. */
 void reader_set_limit(struct reader *r, size_t payload);
 int reader_seek(struct reader *r, off_t offset);
-/* Goes on n bytes further, to the end of the file at most; unlike a seek it stays within the same pass over the file. */
+/* Goes on n bytes further, to the end of the file at most; unlike a seek it stays within the same
+ * pass over the file. */
 void reader_skip(struct reader *r, int64_t n);
 off_t reader_tell(const struct reader *r); /* where the next record is read */
 off_t reader_size(const struct reader *r); /* of the file, when it was opened */

@@ -2,7 +2,7 @@
  * record.h - the records of a Postfix queue file. Pure: bytes in, values out.
  * THREAD any.  OWNS nothing: payloads are views of the bytes given.
  * ERRORS see record_get.
- * SEE    shared spec queue-file.md 1 and 2.
+ * SEE    reader.h for whole files.
  */
 #pragma once
 #include <sys/types.h>
@@ -41,8 +41,8 @@ struct record {
 };
 
 int record_put(struct buf *to, int type, struct str payload);
-int record_putf(struct buf *to, int type, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+int
+record_putf(struct buf *to, int type, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int record_vputf(struct buf *to, int type, const char *fmt, va_list ap)
     __attribute__((format(printf, 3, 0)));
 

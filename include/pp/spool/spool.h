@@ -4,7 +4,7 @@
  *        after spool_open, so every thread may hold it; order per message comes from the lane key.
  * OWNS   the descriptor of the directory, the lock; spool_close gives them back.
  * ERRORS -errno; a human-readable text in `err` where one is taken.
- * SEE    shared spec queue-file.md 9-11; shared design 3.
+ * SEE    writer.h for new messages, repair.h for the start.
  */
 #pragma once
 #include "pp/base/fsio.h"
@@ -28,11 +28,11 @@ enum { SPOOL_ID_MAX = 64, SPOOL_PATH_MAX = 256 };
 struct spool;
 
 struct spool_options {
-	const char *directory;         /* queue_directory */
-	const char *hash_queue_names;  /* "deferred, defer" */
+	const char *directory;        /* queue_directory */
+	const char *hash_queue_names; /* "deferred, defer" */
 	int hash_queue_depth;
-	bool long_ids;                 /* enable_long_queue_ids */
-	int64_t message_cache_size;    /* bytes of fresh mail kept in memory for its delivery */
+	bool long_ids;              /* enable_long_queue_ids */
+	int64_t message_cache_size; /* bytes of fresh mail kept in memory for its delivery */
 };
 
 /* Opens the directory; with `create` also makes what is missing, with the modes of the spec
@@ -64,8 +64,8 @@ void spool_id_new(struct spool *s, char id[SPOOL_ID_MAX]);
 void spool_path(const struct spool *s, enum queue q, const char *id, char path[SPOOL_PATH_MAX]);
 
 /* rename(2) that never overwrites, making hash directories on the way; mtime < 0 leaves it. */
-int spool_move_blk(const struct spool *s, const char *id, enum queue from, enum queue to,
-    int64_t mtime);
+int spool_move_blk(
+    const struct spool *s, const char *id, enum queue from, enum queue to, int64_t mtime);
 /* Removes the logs, then the message. */
 int spool_remove_blk(const struct spool *s, enum queue q, const char *id);
 /* Where a message is now: searches the given queues in order (QUEUE_COUNT ends the list),

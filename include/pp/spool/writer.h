@@ -3,7 +3,7 @@
  * THREAD the loop that made it; the callback comes on the same loop. writer_*_blk: commands.
  * OWNS   the writer frees itself after its last callback, or after writer_abort.
  * ERRORS the first -errno sticks and is what the commit answers; the half file is removed.
- * SEE    shared design 3; shared spec queue-file.md 3, 4, 11.
+ * SEE    reader.h for what must be in a file.
  *
  * Up to `memory_limit` bytes are built in memory and written in one go at the commit; more streams
  * into incoming/ID with mode 0600. Commit = all bytes, mode 0700, fsync, fsync of the directory.
@@ -53,8 +53,8 @@ void writer_set_queue(struct writer *w, enum queue q);
 /* Appends one record; remembers where M and X stand and counts R records. Returns its file
  * offset, or -errno. */
 off_t writer_put(struct writer *w, int type, struct str payload);
-off_t writer_putf(struct writer *w, int type, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+off_t
+writer_putf(struct writer *w, int type, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int writer_put_line(struct writer *w, struct str line, size_t limit);
 /* Bytes of content so far (field 1). */
 int64_t writer_content_size(const struct writer *w);
@@ -63,11 +63,11 @@ bool writer_full(const struct writer *w);
 void writer_on_drain(struct writer *w, void (*drained)(void *ctx), void *ctx);
 
 /* utf8: UTF8_ bits, hints: field 4. done(ctx, 0 or -errno) comes once; then w is gone. */
-void writer_commit(struct writer *w, unsigned utf8, unsigned hints,
-    void (*done)(void *ctx, int rc), void *ctx);
+void writer_commit(
+    struct writer *w, unsigned utf8, unsigned hints, void (*done)(void *ctx, int rc), void *ctx);
 /* Forget it; no callback comes. The half file is removed. */
 void writer_abort(struct writer *w);
 
 /* For commands (sendmail): create `path` 0600, write, mode, fsync, fsync of the directory. */
-int writer_file_blk(const struct spool *s, enum queue q, const char *id, struct str bytes,
-    mode_t mode);
+int
+writer_file_blk(const struct spool *s, enum queue q, const char *id, struct str bytes, mode_t mode);
