@@ -158,6 +158,13 @@ smtp_error_wrong_name(struct arena *a, const char *const *names, size_t n, const
 }
 
 struct status
+smtp_error_auth_not_offered(struct arena *a, struct smtp_peer peer)
+{
+	return status_make(a, STATUS_TEMP, 7, 0,
+	    "SASL authentication is required, but was not offered by host %s", peer.name);
+}
+
+struct status
 smtp_error_auth_said(struct arena *a, struct smtp_peer peer, const struct reply *r, bool hard)
 {
 	struct status st = from_reply(a, peer, r,

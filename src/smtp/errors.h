@@ -51,6 +51,7 @@ struct status smtp_error_untrusted(struct arena *a, const char *why);
 struct status
 smtp_error_wrong_name(struct arena *a, const char *const *names, size_t n, const char *seen);
 
+struct status smtp_error_auth_not_offered(struct arena *a, struct smtp_peer peer);
 /* The server's answer to AUTH. hard: a 5xx stays one (smtp_sasl_auth_soft_bounce = no). */
 struct status
 smtp_error_auth_said(struct arena *a, struct smtp_peer peer, const struct reply *r, bool hard);

@@ -76,7 +76,8 @@ group_done(struct smtp_job *j)
 		return;
 	if (j->target_count > 0) {
 		j->mx_tried = true;
-		smtp_target_sort(j->targets, j->target_count, j->svc->prefer, seed_of(j));
+		smtp_target_sort(j->targets, j->target_count, j->svc->prefer,
+		    j->svc->p->smtp_balance_inet_protocols, seed_of(j));
 		smtp_job_addresses(j, NULL);
 		return;
 	}
@@ -102,6 +103,17 @@ host_failed(struct smtp_job *j, const char *host, const struct resolver_answer *
 		j->lookup.cls = STATUS_TEMP;
 }
 
+/* The list grows with the answers: most are short. */
+static void
+make_room(struct smtp_job *j, size_t n)
+{
+	struct smtp_target *t = arena_alloc(&j->arena, (j->target_count + n) * sizeof *j->targets);
+
+	if (j->target_count > 0)
+		memcpy(t, j->targets, j->target_count * sizeof *t);
+	j->targets = t;
+}
+
 static void
 on_address(void *ctx, const struct resolver_answer *a)
 {
@@ -112,6 +124,8 @@ on_address(void *ctx, const struct resolver_answer *a)
 	j->mx_next++;
 	if (a->result != RESOLVER_OK || a->n == 0)
 		host_failed(j, host, a);
+	else
+		make_room(j, a->n);
 	for (size_t i = 0; a->result == RESOLVER_OK && i < a->n; i++) {
 		struct smtp_target *t = &j->targets[j->target_count];
 
@@ -227,8 +241,6 @@ smtp_lookup_start(struct smtp_job *j)
 {
 	const struct smtp_hop *hop = smtp_job_hop(j);
 
-	if (!j->targets)
-		j->targets = arena_alloc(&j->arena, TARGETS_MAX * sizeof *j->targets);
 	j->mx_count = j->mx_next = j->group_end = 0;
 	j->target_count = j->target = 0;
 	j->is_mx = j->mx_tried = false;

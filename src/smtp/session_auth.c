@@ -54,6 +54,12 @@ smtp_session_auth(struct smtp_session *ss)
 	const struct params *p = ss->o.svc->p;
 	bool has_tls = stream_tls(ss->stream) != NULL;
 
+	if (ss->o.user && !(ss->ehlo.ext & ESMTP_AUTH) && p->smtp_sasl_auth_enforce) {
+		struct status st = smtp_error_auth_not_offered(&ss->arena, ss->peer);
+
+		smtp_session_fail(ss, &st, true, false);
+		return;
+	}
 	if (ss->o.user && !(ss->ehlo.ext & ESMTP_AUTH) && !ss->is_noted) {
 		ss->is_noted = true;
 		log_warn(ss->o.svc->program,

@@ -119,9 +119,17 @@ on_tls(void *ctx, int err)
 void
 smtp_session_tls_begin(struct smtp_session *ss)
 {
-	const char *host = ss->o.target->host;
-	/* RFC 6066 3: no address literals. */
-	const char *sni = str_eq(str_of(host), str_of(ss->o.target->text)) ? NULL : host;
+	const char *wanted = ss->o.svc->p->smtp_tls_servername;
+	const char *sni = ss->o.target->host;
+
+	/* Unlike Postfix the host name is sent unless something else is asked for: large providers
+	 * show a real certificate only to clients that say whom they want. */
+	if (str_eq(str_of(wanted), STR("nexthop")))
+		sni = ss->o.hop->host;
+	else if (*wanted && !str_eq(str_of(wanted), STR("hostname")))
+		sni = wanted;
+	if (str_eq(str_of(sni), str_of(ss->o.target->text)))
+		sni = NULL; /* RFC 6066 3: no address literals */
 
 	smtp_session_move(ss, SMTP_TLS);
 	stream_deadline(ss->stream, ss->o.svc->p->smtp_starttls_timeout);

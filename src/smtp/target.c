@@ -158,7 +158,7 @@ bring_forward(struct smtp_target *t, size_t n, size_t from, int family)
 }
 
 void
-smtp_target_sort(struct smtp_target *t, size_t n, int family, uint64_t *seed)
+smtp_target_sort(struct smtp_target *t, size_t n, int family, bool is_balanced, uint64_t *seed)
 {
 	if (n < 2)
 		return;
@@ -167,7 +167,7 @@ smtp_target_sort(struct smtp_target *t, size_t n, int family, uint64_t *seed)
 	for (size_t i = 0; i < n; i++) {
 		int wanted = family;
 
-		if (family == AF_UNSPEC && !seed)
+		if (family == AF_UNSPEC && !is_balanced)
 			return;
 		if (family == AF_UNSPEC && i > 0)
 			wanted = t[i - 1].sa.ss_family == AF_INET ? AF_INET6 : AF_INET;

@@ -37,8 +37,9 @@ struct smtp_target {
 /* Best preference first; equals in the order given, or shuffled when seed is not NULL. */
 void smtp_target_sort_mx(struct resolver_mx *mx, size_t n, uint64_t *seed);
 /* Addresses of one preference: shuffled when seed is not NULL, then the preferred family first.
- * AF_UNSPEC with a seed: the families take turns, so that a limit on addresses meets both. */
-void smtp_target_sort(struct smtp_target *t, size_t n, int family, uint64_t *seed);
+ * AF_UNSPEC: when balanced the families take turns, so that a limit on addresses meets both. */
+void
+smtp_target_sort(struct smtp_target *t, size_t n, int family, bool is_balanced, uint64_t *seed);
 void smtp_target_set_port(struct sockaddr_storage *sa, unsigned port);
 
 /* The names a certificate may carry: words of smtp_tls_*_cert_match ("hostname", "nexthop",

@@ -155,7 +155,8 @@ test_sort_addresses(void **state)
 		memset(t, 0, sizeof t);
 		for (size_t k = 0; k < n; k++)
 			t[k].sa.ss_family = table[i].given[k] == '4' ? AF_INET : AF_INET6;
-		smtp_target_sort(t, n, table[i].family, table[i].random ? &seed : NULL);
+		smtp_target_sort(
+		    t, n, table[i].family, table[i].random, table[i].random ? &seed : NULL);
 		families(t, n, got);
 		assert_string_equal(got, table[i].want);
 	}
@@ -176,7 +177,7 @@ test_sort_balanced(void **state)
 			t[k].sa.ss_family = k < 2 ? AF_INET6 : AF_INET;
 			snprintf(t[k].text, sizeof t[k].text, "%zu", k);
 		}
-		smtp_target_sort(t, 6, AF_UNSPEC, &seed);
+		smtp_target_sort(t, 6, AF_UNSPEC, true, &seed);
 		families(t, 6, got);
 		assert_true(strcmp(got, "464644") == 0 || strcmp(got, "646444") == 0);
 		first[t[0].text[0] - '0']++;
