@@ -9,9 +9,9 @@
 #include "internal.h"
 
 static const uint8_t delayed_relay_first[] = {
-    STAGE_CLIENT, STAGE_HELO, STAGE_SENDER, STAGE_RELAY, STAGE_RECIPIENT};
+    STAGE_CLIENT, STAGE_HELO, STAGE_SENDER, STAGE_RELAY, STAGE_RECIPIENT, STAGE_LISTED};
 static const uint8_t delayed_relay_last[] = {
-    STAGE_CLIENT, STAGE_HELO, STAGE_SENDER, STAGE_RECIPIENT, STAGE_RELAY};
+    STAGE_CLIENT, STAGE_HELO, STAGE_SENDER, STAGE_RECIPIENT, STAGE_RELAY, STAGE_LISTED};
 
 static enum cmd_result
 restricted_run(
@@ -20,10 +20,9 @@ restricted_run(
 	const struct params *p = s->setup->p;
 	const uint8_t *stages =
 	    p->smtpd_relay_before_recipient_restrictions ? delayed_relay_first : delayed_relay_last;
+	unsigned early = p->smtpd_delay_reject ? 0 : 3; /* were evaluated at their own command */
 
-	if (p->smtpd_delay_reject)
-		return restrict_run(s, stages, PP_COUNT(delayed_relay_first), next);
-	return restrict_run(s, stages + 3, 2, next);
+	return restrict_run(s, stages + early, PP_COUNT(delayed_relay_first) - early, next);
 }
 
 static void

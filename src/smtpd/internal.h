@@ -80,6 +80,7 @@ struct smtpd_setup {
 	const struct params *p; /* with the service's -o */
 	struct cleanup_setup cleanup;
 	struct restrict_list lists[STAGE_COUNT];
+	struct map *listed[ROUTE_DEFAULT]; /* valid recipients by class; NULL: all */
 	struct restrict_class *classes;
 	unsigned class_count;
 	struct netlist *mynetworks, *exceptions, *bare_exclusions;
@@ -224,6 +225,10 @@ void smtpd_reply(struct smtpd_session *s, const char *fmt, ...) PP_PRINTF(2, 3);
 void smtpd_reply_status(struct smtpd_session *s, const struct status *st);
 /* "ID: reject: RCPT from N[A]: text; from=<> to=<> proto= helo=" */
 void smtpd_log_event(struct smtpd_session *s, const char *event, const char *text);
+
+/* unlisted.c */
+int smtpd_unlisted_open_blk(struct smtpd_setup *s, struct buf *err);
+void smtpd_unlisted_close(struct smtpd_setup *s);
 
 /* received.c */
 struct received {

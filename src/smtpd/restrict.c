@@ -201,24 +201,8 @@ restrict_defer_if_reject(struct restrict_run *r, const char *dsn, const char *fm
 	va_end(ap);
 }
 
-/* Takes the value of a table and frees the query. */
-static enum verdict
-lookup_result(struct restrict_run *r, int result, struct buf *value)
-{
-	enum verdict v = VERDICT_DUNNO;
-
-	if (result < 0) {
-		log_warn("smtpd", "%s: table lookup problem: %s", r->asking->arg, buf_cstr(value));
-		v = restrict_reject(r, 451, "4.3.5",
-		    "<%s>: %s rejected: Server configuration error", r->asked.name, r->asked.what);
-	} else if (result > 0) {
-		v = access_action(r, buf_str(value), r->asking->arg, r->asked);
-	}
-	return v;
-}
-
 static void
-lookup_done(struct map_query *q)
+asked(struct map_query *q)
 {
 	struct restrict_run *r = PP_CONTAINER(q, struct restrict_run, query);
 	enum verdict v;
@@ -229,30 +213,47 @@ lookup_done(struct map_query *q)
 		return;
 	}
 	smtpd_session_told(r->session);
-	v = lookup_result(r, q->result, &q->value);
+	v = r->found(r, q->result, &q->value);
 	map_query_fini(q);
 	restrict_answered(r, v);
+}
+
+enum verdict
+restrict_ask(struct restrict_run *r, struct map *map, const struct map_keys *keys,
+    enum verdict (*found)(struct restrict_run *r, int result, struct buf *value))
+{
+	struct smtpd_session *s = r->session;
+	struct buf value;
+	enum verdict v;
+
+	if (!map_is_static(map)) {
+		r->found = found;
+		smtpd_session_ask(s, ASK_MAP);
+		map_find(map, s->server->slow, &r->query, keys->a, keys->n, asked);
+		return VERDICT_WAIT;
+	}
+	buf_init(&value, MAP_VALUE_MAX);
+	v = found(r, map_find_keys_blk(map, keys->a, keys->n, &value, NULL), &value);
+	buf_fini(&value);
+	return v;
+}
+
+static enum verdict
+access_found(struct restrict_run *r, int result, struct buf *value)
+{
+	if (result > 0)
+		return access_action(r, buf_str(value), r->asking->arg, r->asked);
+	if (result == 0)
+		return VERDICT_DUNNO;
+	log_warn("smtpd", "%s: table lookup problem: %s", r->asking->arg, buf_cstr(value));
+	return restrict_reject(r, 451, "4.3.5", "<%s>: %s rejected: Server configuration error",
+	    r->asked.name, r->asked.what);
 }
 
 enum verdict
 restrict_lookup(struct restrict_run *r, const struct restriction *it, const struct map_keys *keys,
     struct restrict_subject subject)
 {
-	struct smtpd_session *s = r->session;
-	enum verdict v;
-
 	r->asked = subject;
-	if (map_is_static(it->map)) {
-		struct buf value;
-		int rc;
-
-		buf_init(&value, MAP_VALUE_MAX);
-		rc = map_find_keys_blk(it->map, keys->a, keys->n, &value, NULL);
-		v = lookup_result(r, rc, &value);
-		buf_fini(&value);
-		return v;
-	}
-	smtpd_session_ask(s, ASK_MAP);
-	map_find(it->map, s->server->slow, &r->query, keys->a, keys->n, lookup_done);
-	return VERDICT_WAIT;
+	return restrict_ask(r, it->map, keys, access_found);
 }

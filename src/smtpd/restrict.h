@@ -3,7 +3,7 @@
  * THREAD compiled lists any (immutable); a run: the loop of its session.
  * OWNS   compiled lists live in the arena of their setup, a run in its session.
  * ERRORS of compiling: texts. A run never fails: what cannot be known now is a 4xx.
- * SEE    access(5), shared spec smtp-server.md 3.
+ * SEE    access(5).
  */
 #pragma once
 #include "pp/base/buf.h"
@@ -32,6 +32,7 @@ enum restrict_stage {
 	STAGE_SENDER,
 	STAGE_RELAY,
 	STAGE_RECIPIENT,
+	STAGE_LISTED, /* smtpd_reject_unlisted_recipient */
 	STAGE_DATA,
 	STAGE_END_OF_DATA,
 	STAGE_COUNT,
@@ -89,6 +90,10 @@ struct restrict_frame {
 	bool is_warn, is_next_warn; /* warn_if_reject, for all of the list or for the next */
 };
 
+/* unlisted.c */
+struct restrict_run;
+enum verdict smtpd_reject_unlisted_recipient(struct restrict_run *r, const struct restriction *it);
+
 /* What is judged: "<x@y>: Recipient address rejected". */
 struct restrict_subject {
 	const char *name, *what;
@@ -108,6 +113,8 @@ struct restrict_run {
 	const char *defer_if_permit, *defer_if_reject;
 	bool is_disconnect; /* 421, 521 */
 	struct map_query query;
+	enum verdict (*found)(struct restrict_run *r, int result, struct buf *value);
+	uint8_t asked_class; /* of unlisted.c */
 	enum cmd_result (*next)(struct smtpd_session *s, enum verdict v);
 };
 
@@ -127,6 +134,9 @@ void restrict_defer_if_permit(struct restrict_run *r, const char *dsn, const cha
     __attribute__((format(printf, 3, 4)));
 void restrict_defer_if_reject(struct restrict_run *r, const char *dsn, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* Asks a map; found gets the result as from map_find, now or later. */
+enum verdict restrict_ask(struct restrict_run *r, struct map *map, const struct map_keys *keys,
+    enum verdict (*found)(struct restrict_run *r, int result, struct buf *value));
 /* Asks a table; the value is taken as an action on `subject` (access.c). */
 enum verdict restrict_lookup(struct restrict_run *r, const struct restriction *it,
     const struct map_keys *keys, struct restrict_subject subject);

@@ -363,6 +363,7 @@ const struct restrict_row restrict_rows[] = {
     {"reject_unknown_client_hostname", reject_unknown_client, ARG_NONE},
     {"reject_unknown_client", reject_unknown_client, ARG_NONE},
     {"reject_unknown_reverse_client_hostname", reject_unknown_reverse, ARG_NONE},
+    {"reject_unlisted_recipient", smtpd_reject_unlisted_recipient, ARG_NONE},
     {"reject_multi_recipient_bounce", reject_multi_recipient_bounce, ARG_NONE},
 };
 const size_t restrict_row_count = PP_COUNT(restrict_rows);
@@ -412,7 +413,6 @@ const char *const restrict_unsupported[] = {
     "reject_unknown_hostname",
     "reject_unknown_recipient_domain",
     "reject_unknown_sender_domain",
-    "reject_unlisted_recipient",
     "reject_unlisted_sender",
     "reject_unverified_recipient",
     "reject_unverified_sender",

@@ -19,6 +19,7 @@ destroy(struct snap *snap)
 
 	for (unsigned i = 0; i < s->map_count; i++)
 		map_unref(s->maps[i]);
+	smtpd_unlisted_close(s);
 	if (s->mynetworks)
 		netlist_unref(s->mynetworks);
 	if (s->exceptions)
@@ -63,6 +64,8 @@ set_lists(struct smtpd_setup *s, struct buf *err)
 		"check_recipient_access"},
 	    [STAGE_RECIPIENT] = {"smtpd_recipient_restrictions", p->smtpd_recipient_restrictions,
 		"check_recipient_access"},
+	    [STAGE_LISTED] = {"smtpd_reject_unlisted_recipient",
+		p->smtpd_reject_unlisted_recipient ? "reject_unlisted_recipient" : "", NULL},
 	    [STAGE_DATA] = {"smtpd_data_restrictions", p->smtpd_data_restrictions, NULL},
 	    [STAGE_END_OF_DATA] = {"smtpd_end_of_data_restrictions",
 		p->smtpd_end_of_data_restrictions, NULL},
@@ -305,8 +308,8 @@ smtpd_setup_new_blk(struct config *cfg, const struct service *svc,
 {
 	struct smtpd_setup *s = MEM_NEW(struct smtpd_setup);
 	int (*const steps[])(struct smtpd_setup *, struct buf *) = {set_networks,
-	    restrict_compile_classes_blk, set_lists, refuse_open_relay, refuse_missing_tls,
-	    set_rewrite_clients, set_forbidden, set_queue};
+	    restrict_compile_classes_blk, set_lists, smtpd_unlisted_open_blk, refuse_open_relay,
+	    refuse_missing_tls, set_rewrite_clients, set_forbidden, set_queue};
 	int rc = 0;
 
 	snap_init(&s->snap, destroy);

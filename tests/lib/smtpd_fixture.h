@@ -18,6 +18,10 @@
 #include "pp/runtime/log.h"
 #include "pp/smtpd/smtpd.h"
 
+#ifndef FIXTURE_LOG
+#define FIXTURE_LOG "%s/log"
+#endif
+
 enum { FIXTURE_WAIT_MS = 20000 };
 
 struct fixture {
@@ -68,7 +72,7 @@ fixture_config(struct fixture *f, const char *main_cf, const char *master_cf, st
 	snprintf(f->dir, sizeof(f->dir), "%s/pp-smtpd-XXXXXX",
 	    access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	PP_ASSERT(mkdtemp(f->dir) != NULL);
-	snprintf(f->log, sizeof(f->log), "%s/log", f->dir);
+	snprintf(f->log, sizeof(f->log), FIXTURE_LOG, f->dir);
 	buf_init(&text, 1 << 16);
 	buf_printf(&text,
 	    "compatibility_level = 3.6\n"

@@ -3,7 +3,7 @@
  * THREAD smtpd_setup_new_blk: main, at start and reload. A session: the loop it was accepted on.
  * OWNS   setups are refcounted snapshots; a session frees itself.
  * ERRORS of set-up: texts in `err` naming parameter and value. Sessions answer by SMTP.
- * SEE    RFC 5321, shared spec smtp-server.md.
+ * SEE    RFC 5321, access(5).
  */
 #pragma once
 #include "pp/cleanup/cleanup.h"
@@ -30,8 +30,8 @@ void smtpd_counts_free(struct smtpd_counts *c);
 /* One per io loop: holds its sessions, stops them. `r` NULL: clients have no names; `counts` NULL:
  * no limits per client. `slow`: tables, free space. */
 struct smtpd;
-struct smtpd *smtpd_new(struct loop *l, struct resolver *r, struct lane *slow,
-    struct smtpd_counts *counts);
+struct smtpd *
+smtpd_new(struct loop *l, struct resolver *r, struct lane *slow, struct smtpd_counts *counts);
 /* A connected descriptor; a session begins. */
 void smtpd_accept(struct smtpd *d, struct smtpd_setup *setup, int fd);
 /* New connections get 421; sessions in the middle of a message may finish it until the deadline

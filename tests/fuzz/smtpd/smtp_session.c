@@ -6,6 +6,7 @@
  * that input can be cut anywhere.
  */
 #include <stdint.h>
+#define FIXTURE_LOG "%.0s/dev/null"
 #include "smtpd_fixture.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -25,6 +26,7 @@ static const char *const configurations[] = {
     "smtpd_forbid_bare_newline = reject\nsmtpd_forbid_bare_newline_exclusions =\n",
     /* A table in a file: answers come later, from a lane. */
     "smtpd_forbid_unauth_pipelining = no\nrecipient_delimiter = +\n"
+    "relay_domains = a.b\nrelay_recipient_maps = texthash:$queue_directory/../access\n"
     "smtpd_restriction_classes = picky\npicky = reject_non_fqdn_sender, defer_if_permit\n"
     "smtpd_helo_restrictions = check_helo_access texthash:$queue_directory/../access\n"
     "smtpd_recipient_restrictions = check_sender_access texthash:$queue_directory/../access,\n"
