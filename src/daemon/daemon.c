@@ -228,7 +228,8 @@ daemon_io_ended(struct daemon *d)
 	control_server_free(d->showq);
 	for (size_t i = 0; i < PP_COUNT(d->signals); i++)
 		signal_unwatch(d->signals[i]);
-	/* Answers of the lanes still reach all loops. */
+	/* Answers of the lanes still reach all loops; writers given up from here on clean up at once. */
+	spool_set_lane(d->spool, NULL);
 	lane_free(d->sasl);
 	lane_free(d->slow);
 	lane_free(d->disk);

@@ -105,15 +105,14 @@ compile(struct config *cfg, struct spool *spool, const struct generation *old, b
     const struct say *s)
 {
 	struct generation *g = MEM_NEW(struct generation);
-	struct buf err = {.max = 16384}, warn = {.max = 16384};
+	struct buf err = {.max = 16384};
 	int rc;
 
 	g->cleanup.config = cfg;
 	g->cleanup.spool = spool;
 	rc = route_new(cfg, &g->cleanup.route, &err);
 	if (rc == 0)
-		rc = smtp_setup_new_blk(cfg, &g->smtp, &warn, &err);
-	tell(s, false, &warn);
+		rc = smtp_setup_new_blk(cfg, &g->smtp, &err);
 	if (rc == 0)
 		rc = rows_make(g, old, bind, &err);
 	if (rc < 0) {
@@ -122,8 +121,17 @@ compile(struct config *cfg, struct spool *spool, const struct generation *old, b
 		g = NULL;
 	}
 	buf_fini(&err);
-	buf_fini(&warn);
 	return g;
+}
+
+void
+generation_check_files(const struct generation *g, const struct say *s)
+{
+	struct buf warn = {.max = 16384};
+
+	smtp_setup_check_blk(g->smtp, &warn);
+	tell(s, false, &warn);
+	buf_fini(&warn);
 }
 
 struct generation *
@@ -138,6 +146,8 @@ generation_check(struct config *cfg, const struct say *s)
 {
 	struct generation *g = compile(cfg, NULL, NULL, false, s);
 
+	if (g)
+		generation_check_files(g, s);
 	generation_free(g, NULL);
 	return g ? 0 : -EINVAL;
 }

@@ -102,6 +102,8 @@ struct config *generation_load(const struct daemon *d, const struct say *say);
 struct generation *generation_new(
     struct config *cfg, struct spool *spool, const struct generation *old, const struct say *say);
 /* Compiles everything but binds nothing; takes the reference of cfg. 0 or -errno. */
+/* Warns about files that cannot be read, as the user that will read them. */
+void generation_check_files(const struct generation *g, const struct say *say);
 int generation_check(struct config *cfg, const struct say *say);
 void generation_free(struct generation *g, const struct generation *keep_fds_of);
 

@@ -36,6 +36,8 @@ reload_work(struct lane_job *job)
 
 	if (cfg)
 		r->gen = generation_new(cfg, r->daemon->spool, r->daemon->gen, &say);
+	if (r->gen)
+		generation_check_files(r->gen, &say);
 }
 
 static void

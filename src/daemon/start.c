@@ -160,6 +160,7 @@ daemon_prepare(struct daemon *d, const struct say *s, void (*log_ready)(void *ct
 	if (d->gen == NULL)
 		return -EINVAL;
 	rc = privileges_drop(d->uid, d->gid, &text);
+	generation_check_files(d->gen, s);
 	if (rc == 0 && sasl_start() < 0)
 		buf_adds(&text, "libsasl2 cannot be started");
 	if (buf_str(&text).n > 0)
