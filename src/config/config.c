@@ -117,6 +117,28 @@ read_myorigin(struct config_data *d, struct config_report *report)
 	buf_fini(&text);
 }
 
+/* Half of the defaults compare with the level, so a bad one is told once and not by each of them.
+ */
+static void
+read_level(struct config_data *d, struct config_report *report)
+{
+	struct setting_entry *e = settings_find(&d->settings, STR("compatibility_level"));
+	struct str rest, part;
+	int64_t number;
+	int parts = 0, bad = 0;
+
+	if (e == NULL || strchr(e->setting.value, '$'))
+		return;
+	rest = str_of(e->setting.value);
+	for (; str_token(&rest, ".", &part); parts++)
+		bad += str_number(part, 0, INT32_MAX, &number) < 0;
+	if (!bad && parts >= 1 && parts <= 3)
+		return;
+	config_report_error(report, e->setting.file, e->setting.line,
+	    "compatibility_level = \"%s\": must be a level such as 3.6", e->setting.value);
+	e->content = param_find(STR("compatibility_level"))->def;
+}
+
 /* Names that are no parameters of the tables: users' own, classes, TRANSPORT_what. */
 static void
 expand_others(const struct scope *sc, const char **texts, struct config_report *report)
@@ -201,6 +223,7 @@ config_load(const struct config_source *src, struct config **ret, struct config_
 	read_myorigin(d, report);
 	read_master(d, src, report);
 	is_broken = report->errors > errors;
+	read_level(d, report);
 	defaults_compute(d, src);
 	d->texts = arena_alloc(&d->arena, param_count() * sizeof(*d->texts));
 	params_read(&sc, params, d->texts, report);

@@ -20,8 +20,8 @@ config_report_fini(struct config_report *r)
 	config_report_init(r);
 }
 
-static void
-add(struct config_report *r, bool is_error, const char *file, int line, const char *fmt, va_list ap)
+static void PP_PRINTF(5, 0) add(
+    struct config_report *r, bool is_error, const char *file, int line, const char *fmt, va_list ap)
 {
 	unsigned *count = is_error ? &r->errors : &r->warnings;
 	struct config_note *note;

@@ -77,7 +77,7 @@ read_one(struct reading *r, unsigned i, const struct param *p)
 
 	if (e != NULL)
 		raw = e->content ? e->content : e->setting.value;
-	if (!read_text(r, p, e, raw) && !read_text(r, p, NULL, r->sc->d->defaults[i])) {
+	if (!read_text(r, p, e, raw) && (!e || !read_text(r, p, NULL, r->sc->d->defaults[i]))) {
 		/* The default leans on something broken; there is an error about it already. */
 		buf_clear(&r->text);
 		if (p->type == PARAM_TEXT || p->type == PARAM_RAW || p->type == PARAM_ENUM)

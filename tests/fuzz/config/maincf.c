@@ -39,7 +39,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	config_report_init(&report);
 	maincf_parse(
 	    (struct str){(const char *)data, size}, "main.cf", &d->settings, &d->arena, &report);
-	if (size % 8 == 0) /* the parser alone is a hundred times faster */
+	if (size > 0 && data[0] == '#') /* the parser alone is a hundred times faster */
 		use(d, &report);
 	for (const struct config_note *n = report.first; n; n = n->next)
 		PP_ASSERT(n->text[0]);

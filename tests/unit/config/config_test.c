@@ -1,88 +1,7 @@
 /*
  * config_test.c - whole configurations: precedence, defaults, types, services, what is told.
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <cmocka.h>
-#include "pp/base/fsio.h"
-#include "pp/config/settings.h"
-
-#define ENV(a) ((char *const *)(uintptr_t)(a)) /* environ is not const */
-
-static char dir[] = "/tmp/config_test.XXXXXX";
-
-static void
-put(const char *name, const char *text)
-{
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	if (text)
-		assert_int_equal(fsio_replace(AT_FDCWD, path, str_of(text), 0644), 0);
-	else
-		unlink(path);
-}
-
-struct loaded {
-	struct config *cfg;
-	struct config_report report;
-	struct buf notes; /* "file:line text" lines, the directory taken off */
-	int rc;
-};
-
-static void
-load_source(struct loaded *l, struct config_source *src)
-{
-	*l = (struct loaded){0};
-	config_report_init(&l->report);
-	buf_init(&l->notes, 100000);
-	l->rc = config_load(src, &l->cfg, &l->report);
-	for (const struct config_note *n = l->report.first; n; n = n->next) {
-		struct str file = str_of(n->file);
-
-		if (str_starts(file, str_of(dir)))
-			file = str_from(file, sizeof(dir));
-		buf_printf(&l->notes, "%s %.*s:%d %s\n", n->is_error ? "E" : "W", STR_FMT(file),
-		    n->line, n->text);
-	}
-}
-
-static void
-load(struct loaded *l, const char *main_cf, const char *master_cf, const char *const *env)
-{
-	struct config_source src = {
-	    .environ = ENV(env), .is_root = true, .hostname = "h.example.org"};
-
-	put("main.cf", main_cf);
-	put("master.cf", master_cf);
-	if (main_cf || master_cf)
-		src.dir = dir;
-	load_source(l, &src);
-}
-
-static void
-done(struct loaded *l)
-{
-	if (l->cfg)
-		snap_unref(&l->cfg->snap);
-	config_report_fini(&l->report);
-	buf_fini(&l->notes);
-}
-
-/* Loads, expects success without a word. */
-static void
-load_clean(struct loaded *l, const char *main_cf, const char *master_cf)
-{
-	load(l, main_cf, master_cf, NULL);
-	if (l->rc != 0 || l->notes.n > 0)
-		fail_msg("%d %s", l->rc, buf_cstr(&l->notes));
-}
+#include "config_load.h"
 
 static void
 without_files(void **state)
@@ -200,6 +119,7 @@ bad_values(void **state)
 	    {"smtp_address_preference = ipv5", "must be any, ipv4 or ipv6"},
 	    {"inet_protocols = ipv5", "\"ipv5\" must be one of all|ipv4|ipv6"},
 	    {"inet_protocols =", "must be one of all|ipv4|ipv6"},
+	    {"compatibility_level = 3.x", "must be a level such as 3.6"},
 	    {"queue_directory = spool", "must be an absolute path"},
 	    {"minimal_backoff_time = 2h",
 		"must not be above maximal_backoff_time, which is 4000 s"},
@@ -365,7 +285,6 @@ services(void **state)
 	    "default_process_limit = 33\n"
 	    "fast_destination_concurrency_limit = 3\n"
 	    "fast_destination_rate_delay = 250ms\n"
-	    "local_destination_concurrency_limit = 4\n"
 	    "fast_destination_concurrency_positive_feedback = 1/concurrency\n",
 	    "smtp inet n - n - - smtpd\n"
 	    "submission inet n - n - 5 smtpd -o { smtpd_relay_restrictions = $mua }\n"
@@ -400,7 +319,7 @@ services(void **state)
 	assert_int_equal(
 	    config_transport_number(l.cfg, "mda", "destination_concurrency_limit"), 20);
 	assert_int_equal(
-	    config_transport_number(l.cfg, "local", "destination_concurrency_limit"), 4);
+	    config_transport_number(l.cfg, "local", "destination_concurrency_limit"), 2);
 	assert_int_equal(config_transport_number(l.cfg, "local", "destination_recipient_limit"), 1);
 	assert_int_equal(config_transport_number(l.cfg, "x", "initial_destination_concurrency"), 5);
 	assert_string_equal(
@@ -413,89 +332,6 @@ services(void **state)
 	    config_default(l.cfg, "mda_destination_rate_delay"), "$default_destination_rate_delay");
 	assert_true(config_is_transport(l.cfg, "mda"));
 	assert_false(config_is_transport(l.cfg, "submission"));
-	done(&l);
-}
-
-static void
-environment(void **state)
-{
-	char secret[300];
-	const char *env[] = {"POSTFIX_relayhost=[env]:25", "POSTFIX_MYORIGIN=env.example", secret,
-	    "SMTP_HELO_NAME=helo.example", "PATH=/bin", "WORKERS=5", "STRESS=yes",
-	    "POSTFIX_workers=3", "SMTP_TLS_CERT_FILE=/c.pem", "POSTFIX_NOSUCH=1",
-	    "POSTFIX_relay_host=1", "MAIL_NAME=Env ${mydomain}", NULL};
-	struct loaded l;
-
-	put("secret", "from file\n");
-	snprintf(secret, sizeof(secret), "SYSLOG_NAME_FILE=%s/secret", dir);
-	load(&l, "relayhost = main\nmyhostname = m.example.com\n", NULL, env);
-	assert_int_equal(l.rc, 0);
-	assert_string_equal(l.cfg->params->relayhost, "[env]:25");
-	assert_string_equal(l.cfg->params->myorigin, "env.example");
-	assert_string_equal(l.cfg->params->syslog_name, "from file");
-	assert_string_equal(l.cfg->params->smtp_helo_name, "helo.example");
-	assert_int_equal(l.cfg->params->workers, 3);
-	assert_string_equal(l.cfg->params->stress, "");
-	assert_string_equal(l.cfg->params->smtp_tls_cert_file, "/c.pem");
-	assert_string_equal(l.cfg->params->mail_name, "Env example.com");
-	assert_string_equal(
-	    config_origin(l.cfg, "relayhost"), "environment variable POSTFIX_relayhost");
-	assert_string_equal(
-	    config_origin(l.cfg, "syslog_name"), "environment variable SYSLOG_NAME_FILE");
-	assert_string_equal(config_origin(l.cfg, "mydomain"), "default");
-	assert_non_null(strstr(config_origin(l.cfg, "myhostname"), "/main.cf, line 2"));
-	assert_string_equal(buf_cstr(&l.notes),
-	    "W environment variable POSTFIX_NOSUCH:0 no parameter has this name\n"
-	    "W environment variable POSTFIX_relay_host:0 unknown parameter \"relay_host\" (did you "
-	    "mean \"relayhost\"?)\n");
-	done(&l);
-}
-
-static void
-environment_errors(void **state)
-{
-	const char *missing[] = {"RELAYHOST_FILE=/nonexistent/secret", NULL};
-	const char *twice[] = {"RELAYHOST=a", "POSTFIX_relayhost=b", NULL};
-	const char *bad[] = {"MESSAGE_SIZE_LIMIT=big", NULL};
-	struct loaded l;
-
-	load(&l, "", NULL, missing);
-	assert_int_equal(l.rc, -EINVAL);
-	assert_string_equal(buf_cstr(&l.notes),
-	    "E environment variable RELAYHOST_FILE:0 cannot read /nonexistent/secret: No such file "
-	    "or directory\n");
-	done(&l);
-	load(&l, "", NULL, twice);
-	assert_int_equal(l.rc, -EINVAL);
-	assert_non_null(
-	    strstr(buf_cstr(&l.notes), "also set by the environment variable RELAYHOST"));
-	done(&l);
-	load(&l, "", NULL, bad);
-	assert_int_equal(l.rc, -EINVAL);
-	assert_string_equal(buf_cstr(&l.notes),
-	    "E environment variable MESSAGE_SIZE_LIMIT:0 message_size_limit = \"big\": must be a "
-	    "number of bytes, at least 0\n");
-	done(&l);
-}
-
-static void
-command_line(void **state)
-{
-	const char *extra[] = {"relayhost = line", "myx=1", NULL}, *bad[] = {"nothing", NULL};
-	const char *env[] = {"RELAYHOST=env", NULL};
-	struct config_source src = {.dir = dir, .environ = ENV(env), .extra = extra};
-	struct loaded l;
-
-	put("main.cf", "relayhost = main\n");
-	put("master.cf", NULL);
-	load_source(&l, &src);
-	assert_int_equal(l.rc, 0);
-	assert_string_equal(l.cfg->params->relayhost, "line");
-	assert_string_equal(config_origin(l.cfg, "relayhost"), "command line");
-	done(&l);
-	src.extra = bad;
-	load_source(&l, &src);
-	assert_int_equal(l.rc, -EINVAL);
 	done(&l);
 }
 
@@ -576,22 +412,6 @@ directory(void **state)
 	assert_false(is_required);
 }
 
-static int
-setup(void **state)
-{
-	return mkdtemp(dir) ? 0 : -1;
-}
-
-static int
-teardown(void **state)
-{
-	put("main.cf", NULL);
-	put("master.cf", NULL);
-	put("secret", NULL);
-	put("mailname", NULL);
-	return rmdir(dir);
-}
-
 int
 main(void)
 {
@@ -605,9 +425,6 @@ main(void)
 	    cmocka_unit_test(names),
 	    cmocka_unit_test(suggestions),
 	    cmocka_unit_test(services),
-	    cmocka_unit_test(environment),
-	    cmocka_unit_test(environment_errors),
-	    cmocka_unit_test(command_line),
 	    cmocka_unit_test(myorigin_file),
 	    cmocka_unit_test(networks),
 	    cmocka_unit_test(tables),
