@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "internal.h"
 #include "pp/base/fsio.h"
 #include "pp/config/list.h"
@@ -324,10 +325,15 @@ map_check_permissions_blk(const struct map *m, struct buf *text)
 	for (const struct table *t = m->tables; t; t = t->next) {
 		struct stat st;
 
-		if (!t->type->is_file || stat(t->arg, &st) < 0 || !(st.st_mode & S_IROTH))
+		if (!t->type->is_file)
 			continue;
-		buf_printf(text, "%s%s is readable by everybody: chmod 600 %s", found ? "; " : "",
-		    t->arg, t->arg);
+		if (faccessat(AT_FDCWD, t->arg, R_OK, AT_EACCESS) < 0)
+			buf_printf(text, "%s%s: %s", found ? "; " : "", t->arg, strerror(errno));
+		else if (stat(t->arg, &st) == 0 && (st.st_mode & S_IROTH))
+			buf_printf(text, "%s%s is readable by everybody: chmod 600 %s",
+			    found ? "; " : "", t->arg, t->arg);
+		else
+			continue;
 		found = 1;
 	}
 	return found;

@@ -186,7 +186,7 @@ check_options(const char *name, const char *options, struct buf *err)
 }
 
 static int
-open_passwords_blk(struct smtp_service *sv, struct buf *warn, struct buf *err)
+open_passwords_blk(struct smtp_service *sv, struct buf *err)
 {
 	const struct params *p = sv->p;
 	struct buf text;
@@ -205,9 +205,6 @@ open_passwords_blk(struct smtp_service *sv, struct buf *warn, struct buf *err)
 		buf_printf(err, "smtp_sasl_password_maps: %s", buf_cstr(&text));
 		goto out;
 	}
-	if (map_check_permissions_blk(sv->passwords, &text) > 0 &&
-	    !memmem(buf_cstr(warn), buf_str(warn).n, buf_cstr(&text), buf_str(&text).n))
-		buf_printf(warn, "smtp_sasl_password_maps: %s\n", buf_cstr(&text));
 	rc = check_options("smtp_sasl_security_options", p->smtp_sasl_security_options, err);
 	if (rc == 0)
 		rc = check_options(
@@ -251,7 +248,7 @@ find_program(struct smtp_setup *su, const struct service *row)
 }
 
 static int
-compile_blk(struct smtp_setup *su, const struct service *row, struct buf *warn, struct buf *err)
+compile_blk(struct smtp_setup *su, const struct service *row, struct buf *err)
 {
 	struct smtp_service *sv = &su->services[su->service_count++];
 	const struct params *p = row->params;
@@ -278,7 +275,7 @@ compile_blk(struct smtp_setup *su, const struct service *row, struct buf *warn, 
 	if (rc == 0)
 		rc = compile_tls_blk(su, sv, err);
 	if (rc == 0)
-		rc = open_passwords_blk(sv, warn, err);
+		rc = open_passwords_blk(sv, err);
 	return rc;
 }
 
@@ -344,7 +341,7 @@ find_own_ports(struct smtp_setup *su)
 }
 
 int
-smtp_setup_new_blk(struct config *cfg, struct smtp_setup **ret, struct buf *warn, struct buf *err)
+smtp_setup_new_blk(struct config *cfg, struct smtp_setup **ret, struct buf *err)
 {
 	struct smtp_setup *su = MEM_NEW(struct smtp_setup);
 	size_t rows = 0;
@@ -361,12 +358,30 @@ smtp_setup_new_blk(struct config *cfg, struct smtp_setup **ret, struct buf *warn
 	find_own_ports(su);
 	for (const struct service *row = NULL; rc == 0 && (row = config_service_next(cfg, row));)
 		if (str_eq(str_of(row->command), STR("smtp")))
-			rc = compile_blk(su, row, warn, err);
+			rc = compile_blk(su, row, err);
 	if (rc < 0)
 		snap_unref(&su->snap);
 	else
 		*ret = su;
 	return rc;
+}
+
+void
+smtp_setup_check_blk(const struct smtp_setup *su, struct buf *warn)
+{
+	struct buf text;
+
+	buf_init(&text, 1024);
+	for (size_t i = 0; i < su->service_count; i++) {
+		const struct map *m = su->services[i].passwords;
+
+		/* Most services share one table: each is named once. */
+		buf_clear(&text);
+		if (m && map_check_permissions_blk(m, &text) > 0 &&
+		    !memmem(buf_cstr(warn), buf_str(warn).n, buf_cstr(&text), buf_str(&text).n))
+			buf_printf(warn, "smtp_sasl_password_maps: %s\n", buf_cstr(&text));
+	}
+	buf_fini(&text);
 }
 
 const struct smtp_service *

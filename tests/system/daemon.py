@@ -3,6 +3,7 @@
 import os
 import pwd
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -183,15 +184,23 @@ def test_environment_sets_parameters(scratch, sink):
     system.wait_removed(system.send("user@dest.test"))
 
 
-def test_directories_and_their_modes(scratch, sink, root):
-    system = pennypost(scratch, sink).start()
+@pytest.mark.parametrize("is_setgid", [True, False])
+def test_directories_and_their_modes(scratch, sink, root, is_setgid):
+    """Closed to all but the group only where the program is set-gid to it."""
+    binary = os.path.join(scratch.path, "pennypost")
+    shutil.copy(pp_harness.Pennypost(scratch).binary, binary)
+    if is_setgid:
+        shutil.chown(binary, group="postdrop")
+        os.chmod(binary, 0o2755)
+    system = pennypost(scratch, sink, binary=binary).start()
+
     def mode(name):
         info = os.stat(os.path.join(system.queue, name))
         return stat.S_IMODE(info.st_mode), pwd.getpwuid(info.st_uid).pw_name
     for name in ("incoming", "active", "deferred", "hold", "corrupt", "defer", "bounce"):
         assert mode(name) == (0o700, "postfix"), name
-    assert mode("maildrop") == (0o1730, "postfix")
-    assert mode("public") == (0o2710, "postfix")
+    assert mode("maildrop") == (0o1730 if is_setgid else 0o1733, "postfix")
+    assert mode("public") == (0o2710 if is_setgid else 0o711, "postfix")
 
 
 def test_usage(scratch):

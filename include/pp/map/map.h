@@ -41,8 +41,8 @@ int map_find_blk(struct map *m, struct str key, struct buf *value);
 /* Tries the keys in order, each in every table; *ret_hit (may be NULL) is the index that hit. */
 int map_find_keys_blk(
     struct map *m, const struct map_key *keys, unsigned n, struct buf *value, unsigned *ret_hit);
-/* Warns about files that hold secrets: 1 and "/path is readable by everybody: chmod 600 /path"
- * in text when one is readable by others than its owner and group, else 0; unreadable is 0. */
+/* Warns about files that hold secrets, as the user who will read them: 1 and "/path is readable by
+ * everybody: chmod 600 /path" or "/path: No such file or directory" in text, else 0. */
 int map_check_permissions_blk(const struct map *m, struct buf *text);
 
 /* Names of the table types, for postconf -m; NULL behind the last. */

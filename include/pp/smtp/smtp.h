@@ -20,10 +20,10 @@ struct smtp_setup;
 struct smtp;
 struct smtp *smtp_new(
     struct loop *l, struct spool *spool, struct resolver *r, struct lane *slow, struct lane *sasl);
-/* Checks and compiles all smtp/lmtp services of a configuration; warnings (a world-readable
- * password file) go to `warn`, one per line. */
-int
-smtp_setup_new_blk(struct config *cfg, struct smtp_setup **ret, struct buf *warn, struct buf *err);
+/* Checks and compiles all smtp/lmtp services of a configuration. */
+int smtp_setup_new_blk(struct config *cfg, struct smtp_setup **ret, struct buf *err);
+/* Warns, one per line, about password files that this user cannot read or that everybody can. */
+void smtp_setup_check_blk(const struct smtp_setup *s, struct buf *warn);
 void smtp_setup_ref(struct smtp_setup *s);
 void smtp_setup_unref(struct smtp_setup *s);
 /* Its loop: idle connections of the old set-up are closed. */

@@ -456,7 +456,7 @@ fake_configure(struct fake_run *r, const char *const *settings)
 	const char *all[FAKE_SETTINGS + 8] = {"myhostname=mail.here.test", "inet_protocols=ipv4"};
 	struct config_source src = {.extra = all, .hostname = "mail.here.test"};
 	struct config_report report;
-	struct buf warn, err;
+	struct buf err;
 	size_t n = 2;
 
 	for (size_t i = 0; settings && settings[i]; i++)
@@ -465,11 +465,9 @@ fake_configure(struct fake_run *r, const char *const *settings)
 	if (config_load(&src, &r->config, &report) < 0)
 		fail_msg("%s", report.first ? report.first->text : "no reason");
 	config_report_fini(&report);
-	buf_init(&warn, 1000);
 	buf_init(&err, 1000);
-	if (smtp_setup_new_blk(r->config, &r->setup, &warn, &err) < 0)
+	if (smtp_setup_new_blk(r->config, &r->setup, &err) < 0)
 		fail_msg("%s", buf_cstr(&err));
-	buf_fini(&warn);
 	buf_fini(&err);
 }
 

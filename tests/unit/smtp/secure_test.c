@@ -420,15 +420,14 @@ test_errors_of_setup(void **state)
 		struct smtp_setup *su = NULL;
 		struct config_report report;
 		struct config *cfg;
-		struct buf warn, err;
+		struct buf err;
 
 		for (size_t k = 0; k < 4; k++)
 			extra[k + 1] = table[i].settings[k];
 		config_report_init(&report);
-		buf_init(&warn, 1000);
 		buf_init(&err, 1000);
 		if (config_load(&src, &cfg, &report) == 0) {
-			assert_true(smtp_setup_new_blk(cfg, &su, &warn, &err) < 0);
+			assert_true(smtp_setup_new_blk(cfg, &su, &err) < 0);
 			assert_null(su);
 			if (!strstr(buf_cstr(&err), table[i].want))
 				fail_msg("%s: not in: %s", table[i].want, buf_cstr(&err));
@@ -436,7 +435,6 @@ test_errors_of_setup(void **state)
 			snap_unref(&cfg->snap);
 		}
 		config_report_fini(&report);
-		buf_fini(&warn);
 		buf_fini(&err);
 	}
 }
@@ -462,7 +460,8 @@ test_open_password_file(void **state)
 	buf_init(&warn, 1000);
 	buf_init(&err, 1000);
 	assert_int_equal(config_load(&src, &cfg, &report), 0);
-	assert_int_equal(smtp_setup_new_blk(cfg, &su, &warn, &err), 0);
+	assert_int_equal(smtp_setup_new_blk(cfg, &su, &err), 0);
+	smtp_setup_check_blk(su, &warn);
 	assert_non_null(strstr(buf_cstr(&warn), want));
 	assert_null(strstr(strstr(buf_cstr(&warn), want) + 1, want));
 	smtp_setup_unref(su);
