@@ -64,9 +64,14 @@ remove_work(struct lane_job *job)
 {
 	struct bounce *b = PP_CONTAINER(job, struct bounce, job);
 
+	int rc = 0;
+
 	/* A delay notice leaves the defer log: the mail still waits, and mailq shows why. */
 	if (b->report.kind != BOUNCE_DELAY)
-		deferlog_remove_blk(b->setup.spool, b->log, b->id);
+		rc = deferlog_remove_blk(b->setup.spool, b->log, b->id);
+	if (rc < 0 && rc != -ENOENT)
+		log_warn("bounce", "%s: removing the %s log: %s: the notice may be sent again",
+		    b->id, spool_queue_name(b->log), strerror(-rc));
 }
 
 static void
@@ -166,6 +171,8 @@ copy_original(struct bounce *b)
 		return;
 	}
 	/* A damaged original still gets its notice: with as much of it as could be read. */
+	if (rc < 0)
+		log_warn("bounce", "%s: reading the original: %s", b->id, strerror(-rc));
 	if (!b->at_line_start)
 		cleanup_line(b->cleanup, STR(""), true);
 	notice_close(b);

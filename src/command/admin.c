@@ -111,7 +111,7 @@ wait_for_end(struct admin *a)
 }
 
 int
-stop_main(int argc, char **argv)
+admin_stop(int argc, char **argv)
 {
 	struct admin a;
 	int rc = admin_open(&a, "stop");
@@ -148,19 +148,19 @@ ask(const char *name, const char *word)
 }
 
 int
-reload_main(int argc, char **argv)
+admin_reload(int argc, char **argv)
 {
 	return ask("reload", "reload");
 }
 
 int
-status_main(int argc, char **argv)
+admin_status(int argc, char **argv)
 {
 	return ask("status", "status");
 }
 
 int
-events_main(int argc, char **argv)
+admin_events(int argc, char **argv)
 {
 	return ask("events", "events");
 }

@@ -228,7 +228,7 @@ config_load(const struct config_source *src, struct config **ret, struct config_
 	d->texts = arena_alloc(&d->arena, param_count() * sizeof(*d->texts));
 	params_read(&sc, params, d->texts, report);
 	expand_others(&sc, d->texts, report);
-	transports_read(d, report);
+	transport_read(d, report);
 	read_services(d, report);
 	check_names(d, report);
 	if (report->errors == errors)

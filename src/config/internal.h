@@ -103,7 +103,7 @@ int param_parse(
 unsigned param_count(void);
 unsigned param_index(const struct param *p);
 
-void transports_read(struct config_data *d, struct config_report *report);
+void transport_read(struct config_data *d, struct config_report *report);
 /* The row of a name such as slow_destination_rate_delay, when slow is a transport; else NULL. */
 const struct transport_param *transport_param_split(const struct config_data *d, struct str name);
 

@@ -82,7 +82,7 @@ read_one(struct config_data *d, const struct setting_entry *e, const struct tran
 }
 
 void
-transports_read(struct config_data *d, struct config_report *report)
+transport_read(struct config_data *d, struct config_report *report)
 {
 	for (struct setting_entry *e = d->settings.hash; e; e = e->hh.next) {
 		struct str name = str_of(e->setting.name);

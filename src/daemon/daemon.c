@@ -228,7 +228,8 @@ daemon_io_ended(struct daemon *d)
 	control_server_free(d->showq);
 	for (size_t i = 0; i < PP_COUNT(d->signals); i++)
 		signal_unwatch(d->signals[i]);
-	/* Answers of the lanes still reach all loops; writers given up from here on clean up at once. */
+	/* Answers of the lanes still reach all loops; writers given up from here on clean up at
+	 * once. */
 	spool_set_lane(d->spool, NULL);
 	lane_free(d->sasl);
 	lane_free(d->slow);
@@ -368,22 +369,25 @@ log_is_ready(void *ctx)
 int
 daemon_run(const struct daemon_options *o)
 {
-	static struct daemon d; /* the one daemon of the process; threads hold it to the very end */
+	struct daemon *d = MEM_NEW(struct daemon);
 	struct start_notes notes = {.also_stderr = o->also_stderr};
 	const struct say say = {say_at_start, &notes};
 	int rc;
 
-	d = (struct daemon){.config_dir = o->config_dir,
+	*d = (struct daemon){.config_dir = o->config_dir,
 	    .ready_fd = o->ready_fd,
 	    .is_background = o->is_background,
 	    .master_lock = -1};
 	signal_ignore();
 	STAILQ_INIT(&notes.notes);
-	rc = daemon_prepare(&d, &say, log_is_ready);
+	rc = daemon_prepare(d, &say, log_is_ready);
 	notes_flush(&notes);
 	if (rc < 0)
-		return rc == -EINVAL ? 78 : 1; /* EX_CONFIG: a restart would not help */
-	return run(&d);
+		rc = rc == -EINVAL ? 78 : 1; /* EX_CONFIG: a restart would not help */
+	else
+		rc = run(d);
+	mem_free(d);
+	return rc;
 }
 
 static void

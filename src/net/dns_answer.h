@@ -27,4 +27,4 @@ void dns_answer_fail(struct dns_answer *a, enum resolver_result result, const ch
 void dns_answer_fini(struct dns_answer *a);
 
 /* Letters, digits, `-`, `_` in labels of 1..63, 253 in all, the last one not a number. */
-bool dns_name_valid(struct str name);
+bool dns_answer_name_valid(struct str name);

@@ -43,6 +43,7 @@ load_work(struct lane_job *job)
 {
 	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
 	struct spool *s = m->q->spool;
+	int rc;
 
 	m->rc = spool_move_blk(s, m->id, m->from, QUEUE_ACTIVE, -1);
 	if (m->rc < 0)
@@ -64,8 +65,9 @@ load_work(struct lane_job *job)
 		return;
 	m->force_expire = (m->st.st_mode & 010) != 0;
 	/* The logs tell of the last round only, unless that is what will be returned. */
-	if (!m->force_expire)
-		deferlog_remove_blk(s, QUEUE_DEFER, m->id);
+	rc = m->force_expire ? 0 : deferlog_remove_blk(s, QUEUE_DEFER, m->id);
+	if (rc < 0 && rc != -ENOENT)
+		log_warn("qmgr", "%s: removing the old defer log: %s", m->id, strerror(-rc));
 	m->has_bounced = deferlog_exists_blk(s, QUEUE_BOUNCE, m->id);
 	m->has_deferred = m->force_expire && deferlog_exists_blk(s, QUEUE_DEFER, m->id);
 }

@@ -1,7 +1,7 @@
 /*
  * schedule.h - the arithmetic of scheduling. Pure: takes the time, gives numbers.
  * THREAD any.  OWNS nothing.  ERRORS none.
- * SEE    shared spec delivery.md 2 and 3.
+ * SEE    SCHEDULER_README of Postfix.
  */
 #pragma once
 #include <stdbool.h>

@@ -76,7 +76,7 @@ lane_new(const char *name, unsigned threads)
 		pthread_cond_init(&t->more, NULL);
 		t->last = &t->first;
 		snprintf(tname, sizeof(tname), threads == 1 ? "%s" : "%s%u", name, i);
-		PP_ASSERT(thread_start(&t->thread, tname, lane_thread, t) == 0);
+		PP_ASSERT(loop_thread_start(&t->thread, tname, lane_thread, t) == 0);
 	}
 	return l;
 }

@@ -389,7 +389,7 @@ log_start(void)
 	pthread_mutex_lock(&lg.lock);
 	flush_now();
 	lg.ending = false;
-	lg.running = thread_start(&lg.thread, "log", log_thread, NULL) == 0;
+	lg.running = loop_thread_start(&lg.thread, "log", log_thread, NULL) == 0;
 	pthread_mutex_unlock(&lg.lock);
 }
 

@@ -145,7 +145,7 @@ loop_thread(void *arg)
 }
 
 int
-thread_start(pthread_t *ret, const char *name, void *(*run)(void *), void *arg)
+loop_thread_start(pthread_t *ret, const char *name, void *(*run)(void *), void *arg)
 {
 	sigset_t all, before;
 	pthread_attr_t attr;
@@ -166,7 +166,7 @@ thread_start(pthread_t *ret, const char *name, void *(*run)(void *), void *arg)
 int
 loop_start(struct loop *l)
 {
-	int rc = thread_start(&l->thread, l->name, loop_thread, l);
+	int rc = loop_thread_start(&l->thread, l->name, loop_thread, l);
 
 	l->started = rc == 0;
 	return rc;

@@ -41,7 +41,8 @@ def check_names(libraries, tree):
             if not s.is_global or s.section == "*UND*" or s.name.startswith("_"):
                 continue
             stem = stem_of(s)
-            if not any(s.name.startswith(f"{n}_") for n in nouns(tree, folder) | {stem}):
+            if s.name != stem and not any(s.name.startswith(f"{n}_")
+                                          for n in nouns(tree, folder) | {stem}):
                 bad.append(f"{folder}/{stem}.c: {s.name} does not say where it lives")
     return bad
 

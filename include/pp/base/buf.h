@@ -9,11 +9,11 @@
 #include "pp/base/str.h"
 
 struct buf {
-	char *p;        /* always NUL behind the last byte once something was appended */
-	size_t n;       /* bytes in use */
+	char *p;  /* always NUL behind the last byte once something was appended */
+	size_t n; /* bytes in use */
 	size_t cap;
-	size_t max;     /* bytes, without the NUL */
-	size_t head;    /* bytes consumed at the front (buf_consume) */
+	size_t max;  /* bytes, without the NUL */
+	size_t head; /* bytes consumed at the front (buf_consume) */
 	bool overflow;
 };
 

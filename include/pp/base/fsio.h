@@ -1,8 +1,8 @@
 /*
  * fsio.h - file system calls, relative to a held directory, whole or not at all.
  * THREAD any that may block: lanes and commands only (all of them block).
- * OWNS   descriptors returned are the caller's; all are close-on-exec, none follows a final symlink.
- * ERRORS 0 or a count, else -errno. EINTR is retried inside.
+ * OWNS   descriptors returned are the caller's; all are close-on-exec, none follows a final
+ * symlink. ERRORS 0 or a count, else -errno. EINTR is retried inside.
  */
 #pragma once
 #include <sys/stat.h>

@@ -20,7 +20,7 @@ void mem_free(void *p);
 struct arena_chunk;
 struct arena {
 	struct arena_chunk *chunks;
-	size_t used;  /* bytes given out in all */
+	size_t used; /* bytes given out in all */
 };
 
 void *arena_alloc(struct arena *a, size_t size) __attribute__((returns_nonnull));

@@ -28,7 +28,8 @@ struct control_server *control_server_new(struct loop *l, const char *socket_pat
 void control_server_free(struct control_server *s);
 
 uid_t control_uid(const struct control_request *r);
-void control_line(struct control_request *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void
+control_line(struct control_request *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void control_bytes(struct control_request *r, struct str bytes);
 void control_end(struct control_request *r);
 /* Stay open for lines that come later (events). gone(ctx) when the client hangs up first; then the

@@ -9,9 +9,9 @@
 
 struct daemon_options {
 	const char *config_dir; /* -c, or NULL */
-	int ready_fd;           /* gets "listening ADDRESS SERVICE\n".. "ready\n", then is closed; -1 */
-	bool also_stderr;       /* troubles of the start go to stderr, not only to the log */
-	bool is_background;     /* stderr is let go once everything runs */
+	int ready_fd;       /* gets "listening ADDRESS SERVICE\n".. "ready\n", then is closed; -1 */
+	bool also_stderr;   /* troubles of the start go to stderr, not only to the log */
+	bool is_background; /* stderr is let go once everything runs */
 };
 
 int daemon_run(const struct daemon_options *o);

@@ -3,7 +3,7 @@
  *            defers), discard drops.
  * THREAD an io loop.  OWNS nothing.
  * ERRORS a status per recipient, like every agent.
- * SEE    shared spec delivery.md 6. The next hop is the text: "5.1.2 no such domain".
+ * SEE    error(8) of Postfix. The next hop is the text: "5.1.2 no such domain".
  */
 #pragma once
 #include "pp/delivery/delivery.h"

@@ -3,7 +3,7 @@
  * THREAD one at a time.  OWNS the decoder owns the unfinished end of a line until
  *        dot_decoder_fini; the encoder owns nothing.
  * ERRORS the decoder has none: any bytes are content. The encoder: -ENOBUFS, and nothing is done.
- * SEE    RFC 5321 4.1.1.4, 4.5.2; shared spec smtp-server.md 5 (SMTP smuggling).
+ * SEE    RFC 5321 4.1.1.4, 4.5.2 (and SMTP smuggling).
  */
 #pragma once
 #include "pp/base/buf.h"

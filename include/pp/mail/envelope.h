@@ -2,7 +2,7 @@
  * envelope.h - what is known of a message beside its content.
  * THREAD the owner's.  OWNS nothing: all strings live in the arena it was built in.
  * ERRORS none.
- * SEE    RFC 5321 2.3.1, RFC 3461 (DSN parameters), shared spec queue-file.md 3 and 8.
+ * SEE    RFC 5321 2.3.1, RFC 3461 (DSN parameters), pennypost-internals(7) for the records.
  */
 #pragma once
 #include <sys/types.h>

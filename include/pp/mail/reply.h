@@ -2,7 +2,7 @@
  * reply.h - SMTP replies as a client reads them, from a server that may be hostile.
  * THREAD one at a time.  OWNS its buffers until reply_fini.
  * ERRORS REPLY_BAD: what came is no SMTP reply. The session cannot be used any more.
- * SEE    RFC 5321 4.2, shared spec delivery.md 4.
+ * SEE    RFC 5321 4.2.
  */
 #pragma once
 #include "pp/base/buf.h"

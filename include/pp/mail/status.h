@@ -2,7 +2,7 @@
  * status.h - the one outcome of mail: SMTP reply, dsn=/status= of the log, deferral reason, DSN.
  * THREAD any; a value.  OWNS nothing: the strings live in the arena of whoever holds the status.
  * ERRORS none: it is the error.
- * SEE    RFC 3463 (enhanced codes), RFC 5321 4.2, shared spec delivery.md 4.
+ * SEE    RFC 3463 (enhanced codes), RFC 5321 4.2.
  */
 #pragma once
 #include "pp/base/mem.h"

@@ -3,7 +3,7 @@
  * THREAD everything inside lives on the qmgr loop. Functions marked "any" post to it.
  * OWNS   all struct qmgr_*; no other thread ever sees one.
  * ERRORS logged by qmgr; a damaged file goes to corrupt/.
- * SEE    shared design 4, shared spec delivery.md 2 and 3.
+ * SEE    qmgr(8) of Postfix for the meaning of the parameters, pennypost-internals(7).
  */
 #pragma once
 #include "pp/cleanup/cleanup.h"
@@ -35,11 +35,12 @@ void qmgr_arrive(struct qmgr *q, struct spool_arrival *a);
 void qmgr_reload(struct qmgr *q, const struct cleanup_setup *setup);
 
 enum qmgr_command_kind {
-	QMGR_FLUSH,      /* everything deferred, dead destinations forgiven */
+	QMGR_FLUSH, /* everything deferred, dead destinations forgiven */
 	QMGR_FLUSH_ID,
 	QMGR_FLUSH_SITE,
-	QMGR_CHANGED,    /* the file of `arg` was moved, removed, changed by a command; "" = many were */
-	QMGR_COUNTS,     /* answer: "incoming N active N deferred N deliveries N" */
+	QMGR_CHANGED, /* the file of `arg` was moved, removed, changed by a command; "" = many were
+		       */
+	QMGR_COUNTS,  /* answer: "incoming N active N deferred N deliveries N" */
 };
 /* any: answer(ctx, text) comes on the loop that asked. */
 void qmgr_command(struct qmgr *q, enum qmgr_command_kind kind, const char *arg,

@@ -8,8 +8,8 @@
 #include "pp/runtime/loop.h"
 
 struct signal_watch;
-struct signal_watch *signal_watch(struct loop *l, int signum, void (*came)(void *ctx, int signum),
-    void *ctx);
+struct signal_watch *
+signal_watch(struct loop *l, int signum, void (*came)(void *ctx, int signum), void *ctx);
 /* NULL is taken. */
 void signal_unwatch(struct signal_watch *w);
 /* What a daemon ignores: SIGPIPE. Once, before threads. */

@@ -22,7 +22,7 @@ use(struct config_data *d, struct config_report *report)
 	params_read(&sc, params, d->texts, report);
 	for (struct setting_entry *e = d->settings.hash; e; e = e->hh.next)
 		e->text = e->setting.value;
-	transports_read(d, report);
+	transport_read(d, report);
 	check_names(d, report);
 	check_values(d, report);
 }

@@ -42,8 +42,8 @@ one_cohort_of_failures_kills(void **state)
 	struct schedule_window w;
 	int n = 0;
 
-	/* The first failure shrinks the window by two, as Postfix's rounding does, each further one by
-	 * one: 1/5 + 1/3 + 1/2 > 1. */
+	/* The first failure shrinks the window by two, as Postfix's rounding does, each further one
+	 * by one: 1/5 + 1/3 + 1/2 > 1. */
 	schedule_window_init(&w, &l);
 	do
 		n++;
