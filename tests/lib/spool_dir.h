@@ -64,6 +64,8 @@ spool_dir_open(const char *path, bool long_ids, int64_t cache)
 }
 
 /* A whole file, absolute or below the source root; false when there is none. */
+static inline bool test_read(struct buf *to, const char *fmt, ...) PP_PRINTF(2, 3);
+
 static inline bool
 test_read(struct buf *to, const char *fmt, ...)
 {
