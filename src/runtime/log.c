@@ -192,8 +192,8 @@ flush_now(void)
 	buf_clear(&lg.queue);
 }
 
-static void log_va(unsigned level, const char *program, const char *fmt, va_list ap)
-    PP_PRINTF(3, 0);
+static void
+log_va(unsigned level, const char *program, const char *fmt, va_list ap) PP_PRINTF(3, 0);
 
 static void
 log_va(unsigned level, const char *program, const char *fmt, va_list ap)
