@@ -138,6 +138,9 @@ restrict_answered(struct restrict_run *r, enum verdict v)
 		smtpd_session_answered(r->session, result);
 }
 
+static const char *reply_text(struct restrict_run *r, int64_t code, const char *dsn,
+    const char *fmt, va_list ap) PP_PRINTF(4, 0);
+
 /* The class digit of an enhanced code follows the reply code: a 450 never says 5.7.1. */
 static const char *
 reply_text(struct restrict_run *r, int64_t code, const char *dsn, const char *fmt, va_list ap)
