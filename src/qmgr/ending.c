@@ -95,8 +95,10 @@ leave_work(struct lane_job *job)
 		m->rc = spool_move_blk(s, m->id, QUEUE_ACTIVE, QUEUE_CORRUPT, -1);
 	else if (m->has_deferred)
 		m->rc = spool_move_blk(s, m->id, QUEUE_ACTIVE, QUEUE_DEFERRED, m->next_try);
-	else
+	else if (m->has_logs)
 		m->rc = spool_remove_blk(s, QUEUE_ACTIVE, m->id);
+	else
+		m->rc = spool_unlink_blk(s, QUEUE_ACTIVE, m->id);
 	if (m->rc == -ENOENT)
 		leave_elsewhere(m);
 }

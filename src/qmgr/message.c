@@ -138,6 +138,7 @@ qmgr_message_load(struct qmgr *q, const char *id, enum queue from, struct spool_
 	m->q = q;
 	m->from = from;
 	m->bytes = bytes;
+	m->has_logs = bytes == NULL;
 	if (bytes)
 		snap_ref(&bytes->snap);
 	buf_init(&m->why, 512);
@@ -174,6 +175,8 @@ record_add(struct qmgr_message *m, enum queue log, const struct recipient *r,
 {
 	struct qmgr_record *rec = ARENA_NEW(&m->arena, struct qmgr_record);
 
+	if (log != QUEUE_COUNT)
+		m->has_logs = true;
 	rec->log = log;
 	rec->entry = (struct deferlog_entry){
 	    .recipient = r->address,

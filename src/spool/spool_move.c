@@ -76,8 +76,8 @@ spool_adopt_blk(const struct spool *s, const struct spool_entry *e)
 	return rename_into(s, e->path, path);
 }
 
-static int
-remove_file(const struct spool *s, enum queue q, const char *id)
+int
+spool_unlink_blk(const struct spool *s, enum queue q, const char *id)
 {
 	char path[SPOOL_PATH_MAX];
 	struct stat st;
@@ -105,7 +105,7 @@ spool_remove_blk(const struct spool *s, enum queue q, const char *id)
 		if (rc < 0 && rc != -ENOENT)
 			return rc;
 	}
-	return remove_file(s, q, id);
+	return spool_unlink_blk(s, q, id);
 }
 
 int

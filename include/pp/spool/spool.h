@@ -68,6 +68,8 @@ int spool_move_blk(
     const struct spool *s, const char *id, enum queue from, enum queue to, int64_t mtime);
 /* Removes the logs, then the message. */
 int spool_remove_blk(const struct spool *s, enum queue q, const char *id);
+/* Removes the message alone: for one that never had a log. */
+int spool_unlink_blk(const struct spool *s, enum queue q, const char *id);
 /* Where a message is now: searches the given queues in order (QUEUE_COUNT ends the list),
  * at the configured hash path, then at the other depths of its own letters. -ENOENT. */
 int spool_find_blk(const struct spool *s, const char *id, const enum queue *queues,
