@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 #include "internal.h"
 #include "pp/base/mem.h"
@@ -294,14 +295,11 @@ run(struct daemon *d)
 	if (loops_start(d) < 0) {
 		log_fatal("master", "threads cannot be started: raise the limit of tasks");
 		log_stop();
-		return 1;
+		_exit(1); /* those that were started hold what could be freed */
 	}
 	loop_run(d->main);
 	loops_free(d);
-	generation_free(d->gen, NULL);
-	spool_close(d->spool);
 	sasl_stop();
-	log_stop();
 	return d->exit_code;
 }
 
@@ -386,7 +384,12 @@ daemon_run(const struct daemon_options *o)
 		rc = rc == -EINVAL ? 78 : 1; /* EX_CONFIG: a restart would not help */
 	else
 		rc = run(d);
+	generation_free(d->gen, NULL);
+	spool_close(d->spool);
+	fsio_close(d->master_lock);
+	free(d->config_dir_whole);
 	mem_free(d);
+	log_stop();
 	return rc;
 }
 

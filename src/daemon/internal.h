@@ -67,7 +67,8 @@ struct daemon {
 	enum phase phase;
 	struct generation *gen;
 	struct spool *spool;
-	const char *config_dir; /* -c, or NULL */
+	const char *config_dir; /* -c made absolute, or NULL */
+	char *config_dir_whole; /* its memory, when it was relative */
 	int ready_fd;           /* -1 = none */
 	bool is_background;
 	int master_lock; /* fd of data_directory/master.lock */

@@ -6,11 +6,14 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/resource.h>
+#include <stdlib.h>
 #include <syslog.h>
 #include <unistd.h>
 #include "internal.h"
 #include "pp/base/mem.h"
 #include "pp/net/sasl.h"
+
+extern char **environ;
 
 static int
 facility_of(const char *word)
@@ -148,33 +151,65 @@ raise_descriptor_limit(void)
 	}
 }
 
+/* The working directory will be the queue's: a relative -c must still be found at a reload. */
+static int
+fix_config_dir(struct daemon *d, const struct say *s)
+{
+	bool required;
+	const char *dir = config_dir(d->config_dir, environ, &required);
+	struct buf text = {.max = 4096};
+	char *whole;
+
+	if (dir == NULL || *dir == '\0' || *dir == '/')
+		return 0;
+	whole = realpath(dir, NULL);
+	if (whole == NULL) {
+		buf_printf(&text, "configuration directory %s: %s", dir, strerror(errno));
+		complain(s, &text);
+		buf_fini(&text);
+		return -EINVAL;
+	}
+	d->config_dir = d->config_dir_whole = whole;
+	return 0;
+}
+
+/* Takes the spool and both locks; relative names from then on are below the queue directory, as in
+ * Postfix's daemons, and the control socket's address fits whatever the depth. */
+static int
+take_directories(struct daemon *d, const struct config *cfg, const struct say *s)
+{
+	int rc = take_spool(d, cfg, s);
+
+	if (rc == 0)
+		rc = lock_data_directory(d, cfg->params->data_directory, s);
+	if (rc == 0 && fchdir(spool_dirfd(d->spool)) < 0)
+		rc = -errno;
+	return rc;
+}
+
 int
 daemon_prepare(struct daemon *d, const struct say *s, void (*log_ready)(void *ctx))
 {
 	struct buf text = {.max = 4096};
 	struct config *cfg;
-	int rc;
+	int rc = fix_config_dir(d, s);
 
 	d->uid = geteuid();
-	cfg = generation_load(d, s);
+	cfg = rc < 0 ? NULL : generation_load(d, s);
 	if (cfg == NULL)
 		return -EINVAL;
 	rc = privileges_find_owner(cfg, &d->uid, &d->gid, &d->setgid_group, s);
-	if (rc < 0)
+	if (rc == 0) {
+		daemon_log_setup(cfg, d->uid, false);
+		log_ready(s->ctx);
+		raise_descriptor_limit();
+		umask(077);
+		rc = take_directories(d, cfg, s);
+	}
+	if (rc < 0) {
+		snap_unref(&cfg->snap);
 		return rc;
-	daemon_log_setup(cfg, d->uid, false);
-	log_ready(s->ctx);
-	raise_descriptor_limit();
-	umask(077);
-	rc = take_spool(d, cfg, s);
-	if (rc == 0)
-		rc = lock_data_directory(d, cfg->params->data_directory, s);
-	/* Relative names from here on are below the queue directory, as in Postfix's daemons; the
-	 * control socket's address fits whatever the depth. */
-	if (rc == 0 && fchdir(spool_dirfd(d->spool)) < 0)
-		rc = -errno;
-	if (rc < 0)
-		return rc;
+	}
 	d->gen = generation_new(cfg, d->spool, NULL, s);
 	if (d->gen == NULL)
 		return -EINVAL;

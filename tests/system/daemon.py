@@ -67,6 +67,16 @@ def test_sighup_takes_the_new_configuration(scratch, sink):
     system.wait_removed(queue_id)
 
 
+def test_reload_finds_a_relative_configuration_directory(scratch, sink):
+    system = pennypost(scratch, relayhost=f"[127.0.0.1]:{scratch.port()}")
+    whole, system.config = system.config, os.path.relpath(system.config)
+    system.start()
+    system.config = whole
+    system.relay_to(sink)
+    system.reload()
+    system.wait_removed(system.send("user@dest.test"))
+
+
 def test_reload_with_an_error_keeps_the_old_configuration(scratch, sink):
     system = pennypost(scratch, sink).start()
     mark = system.log.mark()

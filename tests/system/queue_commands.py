@@ -171,9 +171,9 @@ def test_hold_and_release(queue, state):
 def test_requeue(queue, state):
     system, sink, ids = queue
     sink.answer = None
+    mark = system.log.mark()
     done = system.command("postsuper", "-r", ids[0])
     assert (done.returncode, summary(done)) == (0, "Requeued: 1 message")
-    mark = system.log.mark()
     if state == "down":
         system.start()
         mark = 0
