@@ -4,7 +4,6 @@
  * Running out of memory cannot be handled better than by ending: the spool is safe against a kill
  * at any moment, so a supervisor's restart loses nothing, while half-handled failures would.
  */
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "pp/base/assert.h"
@@ -105,21 +104,41 @@ arena_strdup(struct arena *a, const char *s)
 	return arena_str(a, str_of(s));
 }
 
+struct str
+arena_lower(struct arena *a, struct str s)
+{
+	char *p = arena_str(a, s);
+
+	for (size_t i = 0; i < s.n; i++)
+		p[i] = str_lower(p[i]);
+	return (struct str){p, s.n};
+}
+
+char *
+arena_vprintf(struct arena *a, const char *fmt, va_list ap)
+{
+	va_list again;
+	char *p;
+	int n;
+
+	PP_ASSERT(fmt != NULL);
+	va_copy(again, ap);
+	n = vsnprintf(NULL, 0, fmt, again);
+	va_end(again);
+	PP_ASSERT(n >= 0);
+	p = arena_alloc(a, (size_t)n + 1);
+	vsnprintf(p, (size_t)n + 1, fmt, ap);
+	return p;
+}
+
 char *
 arena_printf(struct arena *a, const char *fmt, ...)
 {
 	va_list ap;
 	char *p;
-	int n;
 
-	PP_ASSERT(fmt != NULL);
 	va_start(ap, fmt);
-	n = vsnprintf(NULL, 0, fmt, ap);
-	va_end(ap);
-	PP_ASSERT(n >= 0);
-	p = arena_alloc(a, (size_t)n + 1);
-	va_start(ap, fmt);
-	vsnprintf(p, (size_t)n + 1, fmt, ap);
+	p = arena_vprintf(a, fmt, ap);
 	va_end(ap);
 	return p;
 }

@@ -166,14 +166,9 @@ address_quoted(struct arena *a, struct str internal)
 const char *
 address_domain_key(struct arena *a, struct str domain)
 {
-	char *key;
-
 	if (domain.n && domain.p[domain.n - 1] == '.')
 		domain.n--;
-	key = arena_str(a, domain);
-	for (size_t i = 0; i < domain.n; i++)
-		key[i] = str_lower(key[i]);
-	return key;
+	return arena_lower(a, domain).p;
 }
 
 bool

@@ -17,20 +17,14 @@ status_make(
 	struct status s = {.cls = cls};
 	va_list ap;
 	char *text;
-	int n;
 
-	PP_ASSERT(fmt != NULL && subject <= 999 && detail <= 999);
+	PP_ASSERT(subject <= 999 && detail <= 999);
 	s.subject = (unsigned short)subject;
 	s.detail = (unsigned short)detail;
 	va_start(ap, fmt);
-	n = vsnprintf(NULL, 0, fmt, ap);
+	text = arena_vprintf(a, fmt, ap);
 	va_end(ap);
-	PP_ASSERT(n >= 0);
-	text = arena_alloc(a, (size_t)n + 1);
-	va_start(ap, fmt);
-	vsnprintf(text, (size_t)n + 1, fmt, ap);
-	va_end(ap);
-	utf8_clean(text, (size_t)n);
+	utf8_clean(text, strlen(text));
 	s.text = text;
 	return s;
 }

@@ -5,15 +5,12 @@
  * before anything matched must the question go to a lane; most configurations never do.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include "internal.h"
-#include "pp/base/fsio.h"
-#include "pp/config/lines.h"
 #include "pp/config/list.h"
 #include "pp/map/matchlist.h"
 #include "pp/runtime/snap.h"
 
-enum { FILE_DEPTH_MAX = 3, FILE_MAX = 4 << 20, ELEMENTS_MAX = 100000, DOMAIN_MAX = 1024 };
+enum { ELEMENTS_MAX = 100000, DOMAIN_MAX = 1024 };
 
 struct element {
 	struct element *next;
@@ -30,7 +27,7 @@ struct domainlist {
 	unsigned n;
 };
 
-static int add_elements(struct domainlist *l, struct str text, int depth, struct buf *err);
+static int add_elements(void *list, struct str text, int depth, struct buf *err);
 
 static void
 destroy(struct snap *snap)
@@ -43,44 +40,6 @@ destroy(struct snap *snap)
 	mem_free(l);
 }
 
-static int
-add_file(struct domainlist *l, struct str path, int depth, struct buf *err)
-{
-	struct buf text, logical;
-	char name[4096];
-	int rc, line = 0, first = 0;
-	struct str rest;
-
-	if (depth == FILE_DEPTH_MAX || path.n >= sizeof(name)) {
-		buf_printf(err, "%.*s: too many files inside files", STR_FMT(str_head(path, 200)));
-		return -EINVAL;
-	}
-	memcpy(name, path.p, path.n);
-	name[path.n] = '\0';
-	buf_init(&text, FILE_MAX);
-	buf_init(&logical, FILE_MAX);
-	rc = fsio_read_all(AT_FDCWD, name, &text);
-	if (rc < 0)
-		buf_printf(err, "cannot read %s: %s", name, strerror(-rc));
-	rest = buf_str(&text);
-	while (rc == 0 && (rc = lines_next(&rest, &line, &first, &logical)) > 0)
-		rc = add_elements(l, buf_str(&logical), depth + 1, err);
-	buf_fini(&text);
-	buf_fini(&logical);
-	return rc;
-}
-
-static struct str
-lower(struct arena *a, struct str s)
-{
-	char *p = arena_str(a, s);
-
-	for (size_t i = 0; i < s.n; i++)
-		p[i] = str_lower(p[i]);
-	return (struct str){p, s.n};
-}
-
-/* hash:/path and the like; "[::1]" and "host:port" are none. */
 static bool
 is_table(struct str s)
 {
@@ -113,7 +72,7 @@ add_element(struct domainlist *l, struct str s, int depth, struct buf *err)
 		s = str_from(s, 1);
 	}
 	if (s.n && s.p[0] == '/' && !is_negated)
-		return add_file(l, s, depth, err);
+		return listfile_read(s, depth, add_elements, l, err);
 	if (s.n == 0 || s.p[0] == '/' || l->n == ELEMENTS_MAX) {
 		buf_printf(err, "\"%s%.*s\": %s", is_negated ? "!" : "", STR_FMT(s),
 		    s.n == 0        ? "a name is missing"
@@ -129,7 +88,7 @@ add_element(struct domainlist *l, struct str s, int depth, struct buf *err)
 		if (rc < 0)
 			return rc;
 	} else
-		e->name = lower(&l->arena, s);
+		e->name = arena_lower(&l->arena, s);
 	*l->last = e;
 	l->last = &e->next;
 	l->n++;
@@ -137,8 +96,9 @@ add_element(struct domainlist *l, struct str s, int depth, struct buf *err)
 }
 
 static int
-add_elements(struct domainlist *l, struct str text, int depth, struct buf *err)
+add_elements(void *list, struct str text, int depth, struct buf *err)
 {
+	struct domainlist *l = list;
 	struct str s;
 	int rc;
 

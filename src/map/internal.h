@@ -64,3 +64,8 @@ extern const struct table_type map_type_text[], map_type_cidr, map_type_inline, 
     map_type_environ, map_type_fail;
 const struct table_type *map_type_find(struct str name);
 const struct table_type *map_type_at(unsigned i);
+
+/* Gives each logical line of a list's "/file" to `add`, one level deeper. 0, or -errno and a text.
+ */
+typedef int listfile_add(void *list, struct str text, int depth, struct buf *err);
+int listfile_read(struct str path, int depth, listfile_add *add, void *list, struct buf *err);

@@ -14,16 +14,6 @@ add(struct map_keys *to, struct str key, bool is_partial)
 }
 
 static struct str
-lower(struct arena *a, struct str s)
-{
-	char *p = arena_str(a, s);
-
-	for (size_t i = 0; i < s.n; i++)
-		p[i] = str_lower(p[i]);
-	return (struct str){p, s.n};
-}
-
-static struct str
 join(struct arena *a, struct str x, const char *between, struct str y)
 {
 	struct str s = {arena_printf(a, "%.*s%s%.*s", STR_FMT(x), between, STR_FMT(y)),
@@ -69,7 +59,7 @@ void
 key_domain(struct arena *a, struct str name, bool is_parents, struct map_keys *to)
 {
 	to->n = 0;
-	name = lower(a, name);
+	name = arena_lower(a, name);
 	add(to, name, false);
 	add_parents(to, name, is_parents);
 }
@@ -82,7 +72,7 @@ key_network(struct arena *a, struct str addr, struct map_keys *to)
 		addr = (struct str){addr.p + 1, addr.n - 2};
 	if (str_casestarts(addr, STR("IPv6:")))
 		addr = str_from(addr, 5);
-	add_network(to, lower(a, addr));
+	add_network(to, arena_lower(a, addr));
 }
 
 struct parts {
@@ -101,7 +91,7 @@ is_whole(struct str user)
 static struct parts
 split(struct arena *a, struct str address, const char *delimiters)
 {
-	struct parts p = {.whole = lower(a, address)};
+	struct parts p = {.whole = arena_lower(a, address)};
 	size_t at = str_rindex(p.whole, '@');
 	struct str set = str_of(delimiters ? delimiters : "");
 
@@ -191,16 +181,16 @@ key_sasl_password(
 {
 	to->n = 0;
 	if (sender.n > 0)
-		add(to, lower(a, sender), false);
-	add(to, lower(a, nexthop), false);
+		add(to, arena_lower(a, sender), false);
+	add(to, arena_lower(a, nexthop), false);
 	if (!str_caseeq(host, nexthop))
-		add(to, lower(a, host), false);
+		add(to, arena_lower(a, host), false);
 }
 
 void
 key_tls_policy(struct arena *a, struct str nexthop, struct map_keys *to)
 {
-	struct str s = lower(a, nexthop);
+	struct str s = arena_lower(a, nexthop);
 
 	to->n = 0;
 	add(to, s, false);

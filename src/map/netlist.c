@@ -6,15 +6,12 @@
  * would shut out clients, and one that matched by accident would open the relay.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include "internal.h"
-#include "pp/base/fsio.h"
-#include "pp/config/lines.h"
 #include "pp/config/list.h"
 #include "pp/map/matchlist.h"
 #include "pp/runtime/snap.h"
 
-enum { FILE_DEPTH_MAX = 3, FILE_MAX = 4 << 20, ELEMENTS_MAX = 100000 };
+enum { ELEMENTS_MAX = 100000 };
 
 struct element {
 	struct netaddr net;
@@ -27,7 +24,7 @@ struct netlist {
 	size_t n, cap;
 };
 
-static int add_elements(struct netlist *l, struct str text, int depth, struct buf *err);
+static int add_elements(void *list, struct str text, int depth, struct buf *err);
 
 static void
 destroy(struct snap *snap)
@@ -36,33 +33,6 @@ destroy(struct snap *snap)
 
 	mem_free(l->a);
 	mem_free(l);
-}
-
-static int
-add_file(struct netlist *l, struct str path, int depth, struct buf *err)
-{
-	struct buf text, logical;
-	char name[4096];
-	int rc, line = 0, first = 0;
-	struct str rest;
-
-	if (depth == FILE_DEPTH_MAX || path.n >= sizeof(name)) {
-		buf_printf(err, "%.*s: too many files inside files", STR_FMT(str_head(path, 200)));
-		return -EINVAL;
-	}
-	memcpy(name, path.p, path.n);
-	name[path.n] = '\0';
-	buf_init(&text, FILE_MAX);
-	buf_init(&logical, FILE_MAX);
-	rc = fsio_read_all(AT_FDCWD, name, &text);
-	if (rc < 0)
-		buf_printf(err, "cannot read %s: %s", name, strerror(-rc));
-	rest = buf_str(&text);
-	while (rc == 0 && (rc = lines_next(&rest, &line, &first, &logical)) > 0)
-		rc = add_elements(l, buf_str(&logical), depth + 1, err);
-	buf_fini(&text);
-	buf_fini(&logical);
-	return rc;
 }
 
 static void
@@ -87,7 +57,7 @@ add_element(struct netlist *l, struct str s, int depth, struct buf *err)
 	}
 	if (s.n && s.p[0] == '/') {
 		if (!e.is_negated)
-			return add_file(l, s, depth, err);
+			return listfile_read(s, depth, add_elements, l, err);
 		buf_printf(err, "\"!%.*s\": a file cannot be negated", STR_FMT(s));
 		return -EINVAL;
 	}
@@ -108,8 +78,9 @@ add_element(struct netlist *l, struct str s, int depth, struct buf *err)
 }
 
 static int
-add_elements(struct netlist *l, struct str text, int depth, struct buf *err)
+add_elements(void *list, struct str text, int depth, struct buf *err)
 {
+	struct netlist *l = list;
 	struct str s;
 	int rc;
 

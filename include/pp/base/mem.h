@@ -5,6 +5,7 @@
  * ERRORS none: out of memory ends the process (the spool is crash-safe, so nothing is lost).
  */
 #pragma once
+#include <stdarg.h>
 #include <stddef.h>
 #include "pp/base/str.h"
 
@@ -27,6 +28,10 @@ void *arena_alloc(struct arena *a, size_t size) __attribute__((returns_nonnull))
 /* Copies with a NUL behind them. */
 char *arena_strdup(struct arena *a, const char *s) __attribute__((returns_nonnull));
 char *arena_str(struct arena *a, struct str s) __attribute__((returns_nonnull));
+/* A copy in lower case (ASCII), with a NUL behind it. */
+struct str arena_lower(struct arena *a, struct str s);
+char *arena_vprintf(struct arena *a, const char *fmt, va_list ap)
+    __attribute__((format(printf, 2, 0), returns_nonnull));
 char *arena_printf(struct arena *a, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), returns_nonnull));
 /* Frees everything; the arena is empty and may be used again. */
