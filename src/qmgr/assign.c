@@ -48,10 +48,8 @@ destination_of(struct qmgr_message *m, struct arena *scratch, const struct recip
 	struct route_hop hop;
 
 	route_resolve(q->epoch->setup.route, scratch, m->envelope.sender, r->address, &hop);
-	if (qmgr_transport_get(q, hop.transport)->recipient_limit == 1)
-		return qmgr_destination_get(
-		    q, hop.transport, arena_printf(scratch, "%s\2%s", hop.nexthop, r->address));
-	return qmgr_destination_get(q, hop.transport, hop.nexthop);
+	return qmgr_destination_get(q, hop.transport, hop.nexthop,
+	    qmgr_transport_get(q, hop.transport)->recipient_limit == 1 ? r->address : NULL);
 }
 
 static void

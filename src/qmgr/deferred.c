@@ -62,6 +62,27 @@ qmgr_deferred_drop(struct qmgr *q, struct qmgr_deferred *d)
 	mem_free(d);
 }
 
+static bool
+is_due(const struct qmgr *q)
+{
+	struct heap_node *first = heap_first(&q->due);
+
+	return first && first->key <= qmgr_now();
+}
+
+bool
+qmgr_has_room(const struct qmgr *q, enum queue from)
+{
+	unsigned limit = (unsigned)q->epoch->params->qmgr_message_active_limit;
+	unsigned retried = q->retried_count, fresh = q->active_count - retried;
+
+	if (q->active_count >= limit)
+		return false;
+	if (from == QUEUE_DEFERRED) /* a walk under way is about to let new mail in */
+		return !(q->incoming_waits || q->scanning) || retried < limit / 2;
+	return !is_due(q) || fresh < limit - limit / 2;
+}
+
 void
 qmgr_deferred_due(struct qmgr *q)
 {
@@ -74,7 +95,7 @@ qmgr_deferred_due(struct qmgr *q)
 		struct qmgr_deferred *d = PP_CONTAINER(first, struct qmgr_deferred, node);
 
 		/* Full: what waits is tried when a place becomes free (qmgr_message_free). */
-		if (q->active_count >= (unsigned)q->epoch->params->qmgr_message_active_limit)
+		if (!qmgr_has_room(q, QUEUE_DEFERRED))
 			return;
 		qmgr_message_load(q, d->id, QUEUE_DEFERRED, NULL);
 		qmgr_deferred_drop(q, d);

@@ -25,17 +25,18 @@ unready(struct qmgr_destination *d)
 }
 
 struct qmgr_destination *
-qmgr_destination_get(struct qmgr *q, const char *transport, const char *nexthop)
+qmgr_destination_get(struct qmgr *q, const char *transport, const char *nexthop, const char *own)
 {
 	struct arena scratch = {0};
-	char *key = arena_printf(&scratch, "%s\1%s", transport, nexthop);
+	char *key = arena_printf(
+	    &scratch, "%s\1%s%s%s", transport, nexthop, own ? "\1" : "", own ? own : "");
 	struct qmgr_destination *d;
 
 	HASH_FIND_STR(q->destinations, key, d);
 	if (d == NULL) {
 		d = MEM_NEW(struct qmgr_destination);
 		d->key = mem_strdup(key);
-		d->nexthop = d->key + strlen(transport) + 1;
+		d->nexthop = mem_strdup(nexthop);
 		d->q = q;
 		d->transport = qmgr_transport_get(q, transport);
 		d->transport->epoch->destinations++;
@@ -63,6 +64,7 @@ qmgr_destination_release(struct qmgr_destination *d)
 		HASH_DEL(d->q->destinations, d);
 	arena_fini(&d->arena);
 	mem_free(d->key);
+	mem_free(d->nexthop);
 	mem_free(d);
 	epoch->destinations--;
 	qmgr_epoch_unref(epoch);

@@ -57,8 +57,8 @@ struct qmgr_epoch {
 
 struct qmgr_destination {
 	UT_hash_handle hh;
-	char *key; /* "transport\1nexthop" */
-	const char *nexthop;
+	char *key; /* "transport\1nexthop" or, with a recipient limit of one, "...\1address" */
+	char *nexthop;
 	struct qmgr *q;
 	struct qmgr_transport *transport;
 	struct qmgr_entry_list todo;
@@ -125,8 +125,8 @@ struct qmgr {
 	struct loop *loop;
 	struct qmgr_epoch *epoch;
 	struct spool *spool;
-	struct qmgr_message *active; /* by id */
-	unsigned active_count;
+	struct qmgr_message *active;           /* by id */
+	unsigned active_count, retried_count;  /* retried: those of them that came from deferred/ */
 	struct qmgr_destination *destinations; /* by key, of the current epoch */
 	TAILQ_HEAD(, qmgr_destination) every;  /* the retired too */
 	unsigned deliveries, jobs, next_loop;
@@ -134,7 +134,8 @@ struct qmgr {
 	struct heap due;
 	struct timer due_timer, scan_timer;
 	unsigned generation;
-	bool scanning, rescan, incoming_waits, started, stopping;
+	bool started; /* active/ is recovered: from here on what lies there is ours */
+	bool scanning, rescan, has_scanned, incoming_waits, stopping;
 	struct timer stop_timer;
 	void (*stopped)(void *ctx);
 	void *stopped_ctx;
@@ -171,9 +172,9 @@ void qmgr_assign(struct qmgr_message *m);
 void qmgr_message_end(struct qmgr_message *m);
 void qmgr_message_free(struct qmgr_message *m);
 
-/* destination.c */
+/* destination.c; `own` is the recipient it is kept for alone, or NULL */
 struct qmgr_destination *
-qmgr_destination_get(struct qmgr *q, const char *transport, const char *nexthop);
+qmgr_destination_get(struct qmgr *q, const char *transport, const char *nexthop, const char *own);
 void qmgr_destination_add(struct qmgr_destination *d, struct qmgr_entry *e);
 void qmgr_destination_ended(struct qmgr_destination *d, const struct delivery *done);
 void qmgr_destination_release(struct qmgr_destination *d);
@@ -187,9 +188,14 @@ void qmgr_defer_entry(struct qmgr_entry *e, const struct status *why);
 void qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when);
 struct qmgr_deferred *qmgr_deferred_find(struct qmgr *q, const char *id);
 void qmgr_deferred_drop(struct qmgr *q, struct qmgr_deferred *d);
+/* May one more from this queue become active? When mail of both kinds waits each gets half of the
+ * places: a heap of retries does not keep new mail out, nor the other way round. */
+bool qmgr_has_room(const struct qmgr *q, enum queue from);
 void qmgr_deferred_flush(struct qmgr *q);
 void qmgr_deferred_due(struct qmgr *q);
 void qmgr_deferred_fini(struct qmgr *q);
 
 /* scan.c */
 void qmgr_scan(struct qmgr *q);
+/* First of all: what lies in active/ was being delivered by a run that ended. Then scans. */
+void qmgr_recover(struct qmgr *q);

@@ -23,13 +23,14 @@ qmgr_message_free(struct qmgr_message *m)
 	sm_move(states, &m->state, MESSAGE_GONE);
 	HASH_DEL(q->active, m);
 	q->active_count--;
+	q->retried_count -= m->from == QUEUE_DEFERRED;
 	snap_unref(m->bytes ? &m->bytes->snap : NULL);
 	buf_fini(&m->why);
 	arena_fini(&m->arena);
 	mem_free(m);
-	/* A place is free for what had to wait. */
-	if (q->incoming_waits &&
-	    q->active_count < (unsigned)q->epoch->params->qmgr_message_active_limit / 2) {
+	/* Places are free for what had to wait: enough of them to be worth a walk. */
+	if (q->incoming_waits && (q->active_count - q->retried_count) * 4 <
+				     (unsigned)q->epoch->params->qmgr_message_active_limit) {
 		q->incoming_waits = false;
 		qmgr_scan(q);
 	}
@@ -131,8 +132,8 @@ qmgr_message_load(struct qmgr *q, const char *id, enum queue from, struct spool_
 	struct qmgr_message *m;
 
 	HASH_FIND_STR(q->active, id, m);
-	if (m || q->stopping)
-		return NULL;
+	if (m || q->stopping || !q->started)
+		return NULL; /* before the recovery: the walk after it will find the file */
 	m = MEM_NEW(struct qmgr_message);
 	snprintf(m->id, sizeof(m->id), "%s", id);
 	m->q = q;
@@ -146,6 +147,7 @@ qmgr_message_load(struct qmgr *q, const char *id, enum queue from, struct spool_
 	STAILQ_INIT(&m->writing);
 	HASH_ADD_STR(q->active, id, m);
 	q->active_count++;
+	q->retried_count += from == QUEUE_DEFERRED;
 	q->jobs++;
 	lane_run(q->o.disk, lane_key(m->id), &m->job, load_work, load_done);
 	return m;

@@ -96,7 +96,7 @@ start_run(struct post *p)
 {
 	struct order *o = PP_CONTAINER(p, struct order, post);
 
-	qmgr_scan(o->q);
+	qmgr_recover(o->q);
 	mem_free(o);
 }
 
@@ -141,10 +141,10 @@ arrive_run(struct post *p)
 
 	qmgr_event(q, "queued", a->id);
 	if (a->queue == QUEUE_INCOMING && !q->stopping) {
-		if (q->active_count >= (unsigned)q->epoch->params->qmgr_message_active_limit)
-			q->incoming_waits = true;
-		else
+		if (qmgr_has_room(q, QUEUE_INCOMING))
 			qmgr_message_load(q, a->id, QUEUE_INCOMING, a->bytes);
+		else
+			q->incoming_waits = true;
 	}
 	spool_arrival_free(a);
 	mem_free(in);
@@ -451,6 +451,7 @@ qmgr_free(struct qmgr *q)
 			HASH_DEL(q->destinations, d);
 		arena_fini(&d->arena);
 		mem_free(d->key);
+		mem_free(d->nexthop);
 		mem_free(d);
 		e->destinations--;
 		qmgr_epoch_unref(e);

@@ -14,7 +14,7 @@ enum { BATCH = 256 };
 struct scan {
 	struct lane_job job;
 	struct qmgr *q;
-	bool recover; /* the first scan: active/ goes back to incoming/ */
+	bool is_first; /* of this run */
 	int64_t now;
 	struct scan_batch *batch;
 };
@@ -43,10 +43,10 @@ adopt(struct qmgr *q, enum queue queue, const struct scan_entry *e)
 	if (m || q->stopping)
 		return;
 	if (queue == QUEUE_INCOMING) {
-		if (q->active_count >= (unsigned)q->epoch->params->qmgr_message_active_limit)
-			q->incoming_waits = true;
-		else
+		if (qmgr_has_room(q, QUEUE_INCOMING))
 			qmgr_message_load(q, e->id, QUEUE_INCOMING, NULL);
+		else
+			q->incoming_waits = true;
 		return;
 	}
 	d = qmgr_deferred_find(q, e->id);
@@ -121,7 +121,7 @@ repaired(void *ctx, const struct repair_note *n)
 		    n->to ? n->to : "");
 }
 
-/* The first walk of a run begins with what the last one may have left behind. */
+/* What the last run may have left behind. */
 static void
 put_in_order(struct scan *s)
 {
@@ -129,7 +129,6 @@ put_in_order(struct scan *s)
 	    QUEUE_DEFER, QUEUE_BOUNCE, QUEUE_TRACE, QUEUE_INCOMING, QUEUE_DEFERRED, QUEUE_HOLD};
 	const struct spool *sp = s->q->spool;
 
-	repair_active_blk(sp, s->now, repaired, s);
 	for (size_t i = 0; i < PP_COUNT(queues); i++) {
 		repair_structure_blk(sp, queues[i], repaired, s);
 		if (queues[i] <= QUEUE_HOLD)
@@ -143,7 +142,7 @@ scan_work(struct lane_job *job)
 	struct scan *s = PP_CONTAINER(job, struct scan, job);
 	const struct spool *sp = s->q->spool;
 
-	if (s->recover)
+	if (s->is_first)
 		put_in_order(s);
 	spool_scan_blk(sp, QUEUE_INCOMING, seen, s);
 	batch_send(s);
@@ -177,7 +176,7 @@ scan_done(struct lane_job *job)
 	mem_free(s);
 	q->jobs--;
 	q->scanning = false;
-	q->started = true;
+	q->has_scanned = true;
 	if (!q->stopping) {
 		forget_vanished(q);
 		qmgr_deferred_due(q);
@@ -195,8 +194,8 @@ qmgr_scan(struct qmgr *q)
 {
 	struct scan *s;
 
-	if (q->stopping)
-		return;
+	if (q->stopping || !q->started)
+		return; /* the end of the recovery begins one */
 	if (q->scanning) {
 		q->rescan = true;
 		return;
@@ -206,8 +205,40 @@ qmgr_scan(struct qmgr *q)
 	q->generation++;
 	s = MEM_NEW(struct scan);
 	s->q = q;
-	s->recover = !q->started;
+	s->is_first = !q->has_scanned;
 	s->now = qmgr_now();
 	q->jobs++;
 	lane_run(q->o.disk, lane_key("scan"), &s->job, scan_work, scan_done);
+}
+
+static void
+recover_work(struct lane_job *job)
+{
+	struct scan *s = PP_CONTAINER(job, struct scan, job);
+
+	repair_active_blk(s->q->spool, s->now, repaired, s);
+}
+
+static void
+recover_done(struct lane_job *job)
+{
+	struct scan *s = PP_CONTAINER(job, struct scan, job);
+	struct qmgr *q = s->q;
+
+	mem_free(s);
+	q->jobs--;
+	q->started = true;
+	qmgr_scan(q);
+	qmgr_idle_check(q);
+}
+
+void
+qmgr_recover(struct qmgr *q)
+{
+	struct scan *s = MEM_NEW(struct scan);
+
+	s->q = q;
+	s->now = qmgr_now();
+	q->jobs++;
+	lane_run(q->o.disk, lane_key("scan"), &s->job, recover_work, recover_done);
 }

@@ -19,6 +19,7 @@ static struct {
 	const char *until; /* the event that ends the run */
 	int until_count;
 	unsigned attempts, most_rcpts;
+	char order[TEXT_MAX]; /* of first recipients */
 	struct post begin;
 	void (*after_start)(void);
 } t;
@@ -44,6 +45,10 @@ static void
 fake_deliver(void *ctx, struct delivery *d)
 {
 	PP_ASSERT(ctx == &t);
+	size_t n = strlen(t.order);
+
+	PP_ASSERT(strcmp(d->nexthop, "[relay.test]") == 0);
+	snprintf(t.order + n, sizeof(t.order) - n, "%s ", d->rcpt[0].rcpt.address);
 	t.attempts++;
 	if (d->rcpt_count > t.most_rcpts)
 		t.most_rcpts = (unsigned)d->rcpt_count;
@@ -103,7 +108,7 @@ begin(struct post *p)
 static void
 run_until(const char *what, int count)
 {
-	t.events[0] = '\0';
+	t.events[0] = t.order[0] = '\0';
 	t.until = what;
 	t.until_count = count;
 	t.attempts = t.most_rcpts = 0;
@@ -224,6 +229,20 @@ mixed_results_are_written_down(void **state)
 	run_close(&t.r);
 }
 
+/* A destination for each recipient, all with the same next hop. */
+static void
+one_recipient_at_a_time(void **state)
+{
+	static const char *const to[] = {"ok1@a.test", "ok2@a.test", "ok3@b.test"};
+
+	open_with("smtp_destination_recipient_limit=1");
+	put("s@x.test", to, 3);
+	run_until("removed", 1);
+	assert_int_equal(t.attempts, 3);
+	assert_int_equal(t.most_rcpts, 1);
+	run_close(&t.r);
+}
+
 static void
 null_sender_gets_no_bounce(void **state)
 {
@@ -323,6 +342,26 @@ restart_keeps_and_flush_tries(void **state)
 	run_close(&t.r);
 }
 
+/* Retries that fill active/ do not keep a new mail out until the last of them was tried. */
+static void
+retries_leave_room(void **state)
+{
+	static const char *const old[] = {"temp@a.test"}, *const new[] = {"ok@a.test"};
+	char *at;
+
+	open_with("qmgr_message_active_limit=2");
+	for (int i = 0; i < 20; i++)
+		put("s@x.test", old, 1);
+	run_until("deferred", 20);
+	put("s@x.test", new, 1);
+	t.after_start = flush_now;
+	run_until("deferred", 20);
+	at = strstr(t.order, "ok@");
+	assert_non_null(at);
+	assert_true(at - t.order < (ptrdiff_t)(10 * strlen("temp@a.test ")));
+	run_close(&t.r);
+}
+
 /* What a kill left in active/ is delivered by the next run. */
 static void
 active_is_recovered(void **state)
@@ -381,11 +420,13 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(sent_is_removed),
 	    cmocka_unit_test(mixed_results_are_written_down),
+	    cmocka_unit_test(one_recipient_at_a_time),
 	    cmocka_unit_test(null_sender_gets_no_bounce),
 	    cmocka_unit_test(expired_mail_is_returned),
 	    cmocka_unit_test(delay_is_told_once),
 	    cmocka_unit_test(dead_destination_suspends),
 	    cmocka_unit_test(restart_keeps_and_flush_tries),
+	    cmocka_unit_test(retries_leave_room),
 	    cmocka_unit_test(active_is_recovered),
 	    cmocka_unit_test(damaged_goes_to_corrupt),
 	    cmocka_unit_test(missing_agent_defers),
