@@ -77,12 +77,17 @@ leave_elsewhere(struct qmgr_message *m)
 {
 	static const enum queue places[] = {
 	    QUEUE_HOLD, QUEUE_DEFERRED, QUEUE_INCOMING, QUEUE_MAILDROP, QUEUE_COUNT};
+	static const enum queue logs[] = {QUEUE_BOUNCE, QUEUE_DEFER, QUEUE_TRACE};
 	struct stat st;
 	enum queue at;
 
-	if (m->has_deferred || spool_find_blk(m->q->spool, m->id, places, &at, &st) < 0)
-		return;
-	m->rc = spool_remove_blk(m->q->spool, at, m->id);
+	int rc = spool_find_blk(m->q->spool, m->id, places, &at, &st);
+
+	if (rc == 0 && !m->has_deferred)
+		m->rc = spool_remove_blk(m->q->spool, at, m->id);
+	/* Deleted: what this round wrote about it has nobody left to read it. */
+	for (size_t i = 0; rc == -ENOENT && i < PP_COUNT(logs); i++)
+		deferlog_remove_blk(m->q->spool, logs[i], m->id);
 }
 
 static void
@@ -101,6 +106,11 @@ leave_work(struct lane_job *job)
 		m->rc = spool_unlink_blk(s, QUEUE_ACTIVE, m->id);
 	if (m->rc == -ENOENT)
 		leave_elsewhere(m);
+	else if (m->rc < 0 && m->has_deferred)
+		/* No way into deferred/ (a full disk has no room for its directory): a file in
+		 * active/ would be forgotten until the next start, here the next walk finds it. */
+		m->moved_back =
+		    spool_move_blk(s, m->id, QUEUE_ACTIVE, QUEUE_INCOMING, m->next_try) == 0;
 }
 
 static void
@@ -110,9 +120,10 @@ leave_done(struct lane_job *job)
 	struct qmgr *q = m->q;
 
 	q->jobs--;
-	if (m->rc < 0 && m->rc != -ENOENT)
-		log_warn("qmgr", "%s: leaving the active queue: %s", m->id, strerror(-m->rc));
-	if (m->is_damaged) {
+	if (m->rc < 0 && m->rc != -ENOENT) {
+		log_warn("qmgr", "%s: leaving the active queue: %s: %s", m->id, strerror(-m->rc),
+		    m->moved_back ? "back to incoming" : "it stays there until the next start");
+	} else if (m->is_damaged) {
 		log_warn("qmgr",
 		    "saving corrupt file \"%s\" from queue \"active\" to queue \"corrupt\"", m->id);
 	} else if (m->has_deferred) {
@@ -177,6 +188,10 @@ step(struct qmgr_message *m)
 void
 qmgr_message_end(struct qmgr_message *m)
 {
+	/* A report made now would leave somebody out, and then the message would be gone: this
+	 * round counts as a deferral, however old the message, and what logs there are stay. */
+	if (m->is_unwritten)
+		m->end_step = STEP_LEAVE;
 	while (!step(m))
 		m->end_step++;
 }

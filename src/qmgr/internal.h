@@ -99,8 +99,10 @@ struct qmgr_message {
 	unsigned end_step;
 	/* outcome of this round */
 	bool has_deferred, has_bounced, has_trace, force_expire, is_damaged;
-	bool has_logs;   /* it may have; what came in fresh and was sent at once has none */
-	bool unthrottle; /* asked for by name: dead destinations are tried */
+	bool moved_back;   /* to incoming/, since deferred/ could not take it */
+	bool is_unwritten; /* a log could not take its entries: nobody may be told from it */
+	bool has_logs;     /* it may have; what came in fresh and was sent at once has none */
+	bool unthrottle;   /* asked for by name: dead destinations are tried */
 	struct qmgr_record_list records, writing;
 	bool is_writing;
 	/* job of the moment */

@@ -70,6 +70,7 @@ load_work(struct lane_job *job)
 	if (rc < 0 && rc != -ENOENT)
 		log_warn("qmgr", "%s: removing the old defer log: %s", m->id, strerror(-rc));
 	m->has_bounced = deferlog_exists_blk(s, QUEUE_BOUNCE, m->id);
+	m->has_trace = deferlog_exists_blk(s, QUEUE_TRACE, m->id);
 	m->has_deferred = m->force_expire && deferlog_exists_blk(s, QUEUE_DEFER, m->id);
 }
 
@@ -259,6 +260,19 @@ mark_done(const struct spool *s, const char *id, const struct record_batch *b)
 	return rc;
 }
 
+/* A part at a time: what is printed for one append has a limit. */
+static int
+append(const struct spool *s, enum queue log, const char *id, const struct record_batch *b)
+{
+	enum { PART = 500 };
+	int rc = 0;
+
+	for (size_t at = 0; at < b->n && rc == 0; at += PART)
+		rc =
+		    deferlog_append_blk(s, log, id, &b->e[at], b->n - at < PART ? b->n - at : PART);
+	return rc;
+}
+
 static void
 write_work(struct lane_job *job)
 {
@@ -273,7 +287,9 @@ write_work(struct lane_job *job)
 		int rc = 0;
 
 		if (b.n > 0 && logs[i] != QUEUE_COUNT)
-			rc = deferlog_append_blk(s, logs[i], m->id, b.e, b.n);
+			rc = append(s, logs[i], m->id, &b);
+		if (rc < 0)
+			m->is_unwritten = true;
 		if (rc == 0 && b.done_n > 0)
 			rc = mark_done(s, m->id, &b);
 		if (rc < 0 && rc != -ENOENT)
