@@ -34,6 +34,7 @@ struct pickup {
 	struct loop *loop;
 	struct lane *disk;
 	struct cleanup_setup setup;
+	struct spool *spool; /* the same all its life, so a scan may read it during a reload */
 	struct timer timer;
 	struct lane_job scan;
 	struct post stop_post;
@@ -114,7 +115,7 @@ work_scan(struct lane_job *job)
 {
 	struct pickup *p = PP_CONTAINER(job, struct pickup, scan);
 
-	p->scan_rc = spool_scan_blk(p->setup.spool, QUEUE_MAILDROP, scan_entry, p);
+	p->scan_rc = spool_scan_blk(p->spool, QUEUE_MAILDROP, scan_entry, p);
 }
 
 static void
@@ -256,6 +257,7 @@ pickup_new(struct loop *l, struct lane *disk, const struct cleanup_setup *setup)
 	p->loop = l;
 	p->disk = disk;
 	cleanup_setup_ref(&p->setup, setup);
+	p->spool = setup->spool;
 	/* The first look is soon: mail may lie there since the last run. */
 	timer_start(l, &p->timer, 0, tick);
 	return p;
@@ -267,7 +269,7 @@ pickup_reload(struct pickup *p, const struct cleanup_setup *setup)
 	struct cleanup_setup old = p->setup;
 
 	PP_ON(p->loop);
-	PP_ASSERT(setup->spool == old.spool);
+	PP_ASSERT(setup->spool == p->spool);
 	cleanup_setup_ref(&p->setup, setup);
 	cleanup_setup_unref(&old);
 }

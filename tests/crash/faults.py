@@ -112,10 +112,10 @@ def count(shim, call):
     run = Run(shim, call, 0, errno.EIO)
     try:
         log = run.first_life()
-        (match,) = log.find(rf"^fault: (\d+) calls of {call}$")
+        calls = log.find(rf"^fault: (\d+) calls of {call}$")
         assert len(run.acknowledged) == 6
         run.second_life()
-        return int(match.group(1))
+        return max(int(match.group(1)) for match in calls)
     finally:
         run.close()
 
