@@ -80,6 +80,35 @@ def test_disk_fills_during_a_mail(scratch, sink, small):
     system.wait_removed(system.send("user@dest.test"))
 
 
+def test_disk_fills_before_the_results(scratch, small):
+    """Neither log can take what was said. However old the mail: nobody may be left out of a report."""
+    ballast, full = [], ["yes"]
+
+    def answer(verb, text):
+        if verb == "RCPT" and full and not ballast:
+            ballast.append(fill(small))
+        if verb == "RCPT":
+            return next((reply for word, reply in (("temp", "450 4.2.0 later"), ("perm", "550 5.1.1 never"))
+                         if word in text), None)
+        return None
+
+    sink = pp_peers.Sink(scratch, answer=answer)
+    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool", message_size_limit="100000",
+                                  maximal_queue_lifetime="0").relay_to(sink).start()
+    queue_id = system.send(["temp@dest.test", "perm@dest.test", "ok@dest.test"])
+    system.log.wait_for(rf"{queue_id}: writing its results: No space left on device")
+    system.events.wait_for(rf"^(deferred|removed) {queue_id}$|^left {queue_id}")
+    assert [os.path.basename(f) for f in system.queue_files()] == [queue_id]
+    full.clear()
+    os.remove(ballast[0])
+    system.must("postqueue", "-f")
+    system.wait_removed(queue_id)
+    mails = sink.wait(3)
+    told = b"".join(m.data for m in mails if m.sender == "")
+    assert b"temp@dest.test" in told and b"perm@dest.test" in told
+    assert [m.recipients for m in mails if m.sender] == [["ok@dest.test"]]
+
+
 def test_queue_minfree(scratch, sink, small):
     system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool", message_size_limit="100000",
                                   queue_minfree="50000000").relay_to(sink).start()
