@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/pidfd.h>
 #include <unistd.h>
 #include "pp/command/command.h"
@@ -30,6 +31,18 @@ fatal(const struct admin *a, const char *text)
 {
 	fprintf(stderr, "pennypost: fatal: %s: %s\n", a->name, text);
 	return 1;
+}
+
+/* `pennypost status -c DIR` is what `pennypost -c DIR status` is. */
+static int
+arguments(int argc, char **argv)
+{
+	if (argc == 3 && strcmp(argv[1], "-c") == 0)
+		return setenv("MAIL_CONFIG", argv[2], 1);
+	if (argc == 1)
+		return 0;
+	fprintf(stderr, "usage: pennypost [-c CONFIG_DIR] %s\n", argv[0]);
+	return -1;
 }
 
 static int
@@ -57,10 +70,33 @@ admin_open(struct admin *a, const char *name)
 	}
 	if (rc < 0)
 		fatal(a, buf_cstr(&text));
-	else if (spool_lock_test(a->spool, &a->pid) != 1)
-		a->pid = 0;
 	buf_fini(&text);
 	return rc;
+}
+
+static int
+take_pid(void *ctx, struct str line)
+{
+	struct admin *a = ctx;
+	int64_t pid;
+
+	if (str_starts(line, STR("pid ")) && str_number(str_from(line, 4), 1, INT32_MAX, &pid) == 0)
+		a->pid = (pid_t)pid;
+	return 0;
+}
+
+/* Who holds the lock. Its file may be root's alone: then the daemon itself is asked. */
+static void
+find_pid(struct admin *a)
+{
+	struct buf err = {.max = 4096};
+	int rc = spool_lock_test(a->spool, &a->pid);
+
+	if (rc != 1)
+		a->pid = 0;
+	if (rc < 0)
+		control_call(a->cfg->params->queue_directory, "status", take_pid, a, &err);
+	buf_fini(&err);
 }
 
 static void
@@ -114,8 +150,13 @@ int
 admin_stop(int argc, char **argv)
 {
 	struct admin a;
-	int rc = admin_open(&a, "stop");
+	int rc;
 
+	if (arguments(argc, argv) < 0)
+		return 64;
+	rc = admin_open(&a, "stop");
+	if (rc == 0)
+		find_pid(&a);
 	if (rc == 0 && a.pid == 0) {
 		rc = not_running(&a);
 	} else if (rc == 0) {
@@ -135,13 +176,14 @@ ask(const char *name, const char *word)
 	struct buf err = {.max = 4096};
 	int rc = admin_open(&a, name);
 
-	if (rc == 0 && a.pid == 0) {
-		rc = not_running(&a);
-	} else if (rc == 0) {
+	if (rc == 0)
 		rc = control_call(a.cfg->params->queue_directory, word, print_line, NULL, &err);
-		if (rc < 0)
-			fatal(&a, rc == -EREMOTEIO ? buf_cstr(&err) : strerror(-rc));
-	}
+	else
+		rc = -EREMOTEIO;
+	if (rc == -ENOENT || rc == -ECONNREFUSED)
+		rc = not_running(&a);
+	else if (rc < 0 && a.spool)
+		fatal(&a, rc == -EREMOTEIO ? buf_cstr(&err) : strerror(-rc));
 	buf_fini(&err);
 	admin_close(&a);
 	return rc == 0 ? 0 : 1;
@@ -150,17 +192,17 @@ ask(const char *name, const char *word)
 int
 admin_reload(int argc, char **argv)
 {
-	return ask("reload", "reload");
+	return arguments(argc, argv) < 0 ? 64 : ask("reload", "reload");
 }
 
 int
 admin_status(int argc, char **argv)
 {
-	return ask("status", "status");
+	return arguments(argc, argv) < 0 ? 64 : ask("status", "status");
 }
 
 int
 admin_events(int argc, char **argv)
 {
-	return ask("events", "events");
+	return arguments(argc, argv) < 0 ? 64 : ask("events", "events");
 }

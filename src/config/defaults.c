@@ -189,11 +189,14 @@ set_networks(struct config_data *d)
 static void
 set_directories(struct config_data *d, const struct config_source *src)
 {
-	char cwd[PATH_MAX];
+	char here[PATH_MAX];
+	const char *cwd = src->cwd;
 
 	if (src->dir && *src->dir)
 		set(d, "config_directory", d->cfg.dir);
-	if (src->is_root || d->cfg.has_main || getcwd(cwd, sizeof(cwd)) == NULL)
+	if (cwd == NULL)
+		cwd = getcwd(here, sizeof(here));
+	if (src->is_root || d->cfg.has_main || cwd == NULL)
 		return;
 	set(d, "queue_directory", arena_printf(&d->arena, "%s/pennypost-spool", cwd));
 	set(d, "data_directory", "$queue_directory/data");

@@ -402,7 +402,8 @@ say_at_check(void *ctx, bool is_error, const char *text)
 int
 daemon_check(const struct daemon_options *o)
 {
-	struct daemon d = {.config_dir = o->config_dir, .uid = geteuid()};
+	struct daemon d = {
+	    .config_dir = o->config_dir, .uid = geteuid(), .was_root = geteuid() == 0};
 	const struct say say = {say_at_check, NULL};
 	struct config *cfg = generation_load(&d, &say);
 	uid_t uid;

@@ -28,7 +28,8 @@ tell(const struct say *s, bool is_error, struct buf *text)
 struct config *
 generation_load(const struct daemon *d, const struct say *s)
 {
-	struct config_source src = {.environ = environ, .is_root = d->uid == 0 || geteuid() == 0};
+	struct config_source src = {
+	    .environ = environ, .is_root = d->was_root, .cwd = d->cwd[0] ? d->cwd : NULL};
 	struct config_report report;
 	struct config *cfg = NULL;
 	struct buf text = {.max = 16384};

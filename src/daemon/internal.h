@@ -68,6 +68,8 @@ struct daemon {
 	struct generation *gen;
 	struct spool *spool;
 	const char *config_dir; /* -c made absolute, or NULL */
+	char cwd[4096];         /* where it was started; "" = unknown */
+	bool was_root;          /* when it was started */
 	char *config_dir_whole; /* its memory, when it was relative */
 	int ready_fd;           /* -1 = none */
 	bool is_background;

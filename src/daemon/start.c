@@ -195,6 +195,9 @@ daemon_prepare(struct daemon *d, const struct say *s, void (*log_ready)(void *ct
 	int rc = fix_config_dir(d, s);
 
 	d->uid = geteuid();
+	d->was_root = d->uid == 0;
+	if (getcwd(d->cwd, sizeof(d->cwd)) == NULL)
+		d->cwd[0] = '\0';
 	cfg = rc < 0 ? NULL : generation_load(d, s);
 	if (cfg == NULL)
 		return -EINVAL;

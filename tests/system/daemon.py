@@ -67,6 +67,19 @@ def test_sighup_takes_the_new_configuration(scratch, sink):
     system.wait_removed(queue_id)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a second user")
+def test_status_is_for_everybody_and_stop_is_not(scratch, sink):
+    system = pennypost(scratch, sink).start()
+    other = {"user": 12345, "group": 12345, "extra_groups": []}
+    done = system.command("status", **other)
+    assert done.returncode == 0 and f"pid {system.pid()}" in done.stdout
+    done = system.command("stop", **other)
+    assert done.returncode == 1 and "Operation not permitted" in done.stderr
+    assert system.is_up()
+    done = system.command("status", "nonsense")
+    assert done.returncode == 64 and "usage:" in done.stderr
+
+
 def test_reload_finds_a_relative_configuration_directory(scratch, sink):
     system = pennypost(scratch, relayhost=f"[127.0.0.1]:{scratch.port()}")
     whole, system.config = system.config, os.path.relpath(system.config)
