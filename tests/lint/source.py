@@ -28,6 +28,7 @@ class Tree:
         else:
             names = [os.path.relpath(os.path.join(folder, name), self.top)
                      for folder, _, files in os.walk(self.top) for name in files]
+            names = [n for n in names if not re.search(r"^build|__pycache__|\.pyc$", n)]
         self.files = sorted({n for n in names if os.path.isfile(os.path.join(self.top, n))})
         self.texts = {}
 
