@@ -8,6 +8,8 @@
 #include <errno.h>
 #include "internal.h"
 
+enum { TRACE_VERIFY_ONLY = 256 | 512 }; /* trace_flags: by the system, by a user */
+
 static const struct sm_state states[] = {
     [MESSAGE_LOADING] = {"loading", SM_TO(MESSAGE_DELIVERING) | SM_TO(MESSAGE_GONE)},
     [MESSAGE_DELIVERING] = {"delivering", SM_TO(MESSAGE_ENDING)},
@@ -114,6 +116,15 @@ load_done(struct lane_job *job)
 	    (long long)qmgr_rcpt_open(&m->envelope));
 	qmgr_event(q, "active", m->id);
 	sm_move(states, &m->state, MESSAGE_DELIVERING);
+	if (m->envelope.trace_flags & TRACE_VERIFY_ONLY) {
+		/* sendmail -bv: whoever asked that must not find it delivered. */
+		log_warn("qmgr",
+		    "%s: asks to verify addresses only: not delivered, and no report is sent",
+		    m->id);
+		m->open_entries = 1;
+		qmgr_message_entry_done(m);
+		return;
+	}
 	if (q->stopping || m->has_deferred) {
 		/* Stopping: the file stays in active/ and is recovered at the next start. Forced to
 		 * expire with a log of earlier failures: that log is returned, nothing is tried. */

@@ -18,7 +18,7 @@ static struct {
 	char events[TEXT_MAX];
 	const char *until; /* the event that ends the run */
 	int until_count;
-	unsigned attempts, most_rcpts;
+	unsigned attempts, most_rcpts, trace_flags;
 	char order[TEXT_MAX]; /* of first recipients */
 	struct post begin;
 	void (*after_start)(void);
@@ -139,7 +139,12 @@ static void
 put(const char *sender, const char *const *to, size_t n)
 {
 	struct recipient rcpt[20] = {{0}};
-	struct envelope e = {.sender = sender, .rcpt = rcpt, .rcpt_count = n};
+	struct envelope e = {.sender = sender,
+	    .rcpt = rcpt,
+	    .rcpt_count = n,
+	    .fullname = "",
+	    .origin = {.local = true},
+	    .trace_flags = t.trace_flags};
 
 	for (size_t i = 0; i < n; i++)
 		rcpt[i] = (struct recipient){.address = to[i], .orig = to[i], .offset = -1};
@@ -414,6 +419,21 @@ missing_agent_defers(void **state)
 	run_close(&t.r);
 }
 
+/* sendmail -bv */
+static void
+verification_is_not_delivered(void **state)
+{
+	static const char *const to[] = {"ok@a.test"};
+
+	open_with(NULL);
+	t.trace_flags = 512;
+	put("s@x.test", to, 1);
+	t.trace_flags = 0;
+	run_until("removed", 1);
+	assert_int_equal(t.attempts, 0);
+	run_close(&t.r);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -430,6 +450,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test(active_is_recovered),
 	    cmocka_unit_test(damaged_goes_to_corrupt),
 	    cmocka_unit_test(missing_agent_defers),
+	    cmocka_unit_test(verification_is_not_delivered),
 	};
 
 	test_set_root(argc, argv);
