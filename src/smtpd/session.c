@@ -363,11 +363,10 @@ on_closed(void *ctx, int err)
 	struct smtpd_session *s = ctx;
 
 	s->is_eof = true;
-	if (s->state == SESSION_GREETING || err != 0) {
+	if (err != 0)
 		lost(s);
-	} else {
+	else
 		smtpd_session_pump(s);
-	}
 }
 
 void

@@ -451,6 +451,29 @@ test_half_close(void **state)
 	fixture_stop(&f);
 }
 
+/* The same before the 220 is out, because a table had to be asked first: it only comes later. */
+static void
+test_half_close_early(void **state)
+{
+	struct fixture f;
+	int fd[2];
+
+	fixture_start(&f,
+	    "smtpd_forbid_unauth_pipelining = no\nsmtpd_delay_reject = no\n"
+	    "smtpd_client_event_limit_exceptions =\n"
+	    "smtpd_client_restrictions = check_client_access texthash:$queue_directory"
+	    "/../main.cf\n");
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd), 0);
+	assert_int_equal(fcntl(fd[1], F_SETFL, O_NONBLOCK), 0);
+	say(fd[0], "HELO c\r\nQUIT\r\n");
+	shutdown(fd[0], SHUT_WR);
+	fixture_give(&f, fd[1]);
+	hear(fd[0], HELLO "250 mail.pennypost.test\r\n221 2.0.0 Bye\r\n");
+	hear(fd[0], "");
+	close(fd[0]);
+	fixture_stop(&f);
+}
+
 int
 main(void)
 {
@@ -471,6 +494,7 @@ main(void)
 	    cmocka_unit_test(test_error_sleep),
 	    cmocka_unit_test(test_stop),
 	    cmocka_unit_test(test_half_close),
+	    cmocka_unit_test(test_half_close_early),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
