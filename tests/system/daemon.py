@@ -82,7 +82,7 @@ def test_status_is_for_everybody_and_stop_is_not(scratch, sink):
 
 def test_reload_finds_a_relative_configuration_directory(scratch, sink):
     system = pennypost(scratch, relayhost=f"[127.0.0.1]:{scratch.port()}")
-    whole, system.config = system.config, os.path.relpath(system.config)
+    whole, system.config = system.config, os.path.relpath(system.config, scratch.path)
     system.start()
     system.config = whole
     system.relay_to(sink)
