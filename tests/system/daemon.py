@@ -83,8 +83,9 @@ def test_status_is_for_everybody_and_stop_is_not(scratch, sink):
 def test_reload_finds_a_relative_configuration_directory(scratch, sink):
     system = pennypost(scratch, relayhost=f"[127.0.0.1]:{scratch.port()}")
     whole, system.config = system.config, os.path.relpath(system.config, scratch.path)
-    system.start()
+    system.spawn()
     system.config = whole
+    system.wait_ready()
     system.relay_to(sink)
     system.reload()
     system.wait_removed(system.send("user@dest.test"))
