@@ -21,7 +21,7 @@ struct bounce {
 	struct arena arena;
 	char id[SPOOL_ID_MAX];
 	struct envelope envelope; /* strings belong to the caller, until done */
-	enum queue log;
+	enum queue log, at;       /* at: where the message lies */
 	struct report report;
 	struct deferlog_entry *entries;
 	size_t n;
@@ -204,8 +204,8 @@ notice_open(struct bounce *b)
 	report_head(&b->report, &text);
 	put_lines(b, &text);
 	buf_fini(&text);
-	b->body = body_open(b->setup.spool, QUEUE_ACTIVE, b->id, NULL, b->envelope.data_offset,
-	    b->envelope.data_size);
+	b->body = body_open(
+	    b->setup.spool, b->at, b->id, NULL, b->envelope.data_offset, b->envelope.data_size);
 	b->at_line_start = b->in_header = true;
 	copy_original(b);
 }
@@ -232,8 +232,16 @@ report_prepare(struct bounce *b)
 static void
 read_work(struct lane_job *job)
 {
+	/* Held or requeued while its mail was on the way, it is no longer in active/. */
+	static const enum queue places[] = {
+	    QUEUE_ACTIVE, QUEUE_HOLD, QUEUE_DEFERRED, QUEUE_INCOMING, QUEUE_MAILDROP, QUEUE_COUNT};
 	struct bounce *b = PP_CONTAINER(job, struct bounce, job);
+	struct stat st;
 
+	/* Gone altogether (deleted, or requeued under another id): told all the same, without it.
+	 */
+	if (spool_find_blk(b->setup.spool, b->id, places, &b->at, &st) < 0)
+		b->at = QUEUE_ACTIVE;
 	b->rc = deferlog_read_blk(b->setup.spool, b->log, b->id, &b->arena, &b->entries, &b->n);
 }
 

@@ -80,6 +80,25 @@ def test_big_original_is_cut_to_its_header(scratch):
     assert "Subject: big" in last.get_payload() and "body of it" not in last.get_payload()
 
 
+def test_held_on_its_way(scratch, root):
+    """Put on hold while the server thinks: the notice has the original all the same."""
+    system = pp_harness.Pennypost(scratch)
+
+    def answer(verb, text):
+        if verb == "RCPT" and "bad@" in text:
+            system.must("postsuper", "-h", "ALL")
+            return "550 5.1.1 no such user"
+        return None
+
+    sink = pp_peers.Sink(scratch, answer=answer)
+    system.relay_to(sink).start()
+    system.wait_removed(system.send("bad@dest.test", subject="half", body="original\r\n"))
+    (note,) = sink.wait(1)
+    returned = email.message_from_bytes(note.data).get_payload()[2].get_payload(0)
+    assert returned["Subject"] == "half" and returned.get_payload().splitlines() == ["original"]
+    assert system.queue_files() == []
+
+
 def test_expired_mail_goes_back(scratch):
     """A lifetime of nothing: one attempt, then the deferral is the reason of the notice."""
     sink = pp_peers.Sink(scratch, answer=lambda verb, text: "450 4.2.0 later" if verb == "RCPT"
