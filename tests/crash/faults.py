@@ -32,7 +32,7 @@ class Run:
     """A life of the daemon with one fault, and a second life without."""
 
     def __init__(self, shim, call, nth, number, span=1):
-        self.scratch = Scratch()
+        self.scratch = Scratch(in_memory=True)
         self.gate = {"slow@": "450 4.2.0 later", "bad@": "550 5.1.1 nobody"}
         self.sink = pp_peers.Sink(self.scratch, answer=self.answer)
         system = pp_harness.Pennypost(self.scratch, shutdown_timeout="2s")

@@ -12,6 +12,8 @@ import threading
 
 import pp_harness
 import pp_peers
+import pp_scratch
+import pytest
 from pp_scratch import TIMEOUT
 
 ROUNDS = 12 if os.environ.get("PENNYPOST_SANITIZE") else 50
@@ -75,6 +77,14 @@ class Load:
         self.ending = True
         for thread in threads:
             thread.join()
+
+
+@pytest.fixture
+def scratch():
+    """What was written stays when a process dies, whether or not it was synced."""
+    area = pp_scratch.Scratch(in_memory=True)
+    yield area
+    area.close()
 
 
 def test_kill_9_under_load(scratch, root, capsys):

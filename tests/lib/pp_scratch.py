@@ -85,8 +85,10 @@ class Log:
 class Scratch:
     """A folder that other users may enter, with everything that was started in it."""
 
-    def __init__(self, name="pp"):
-        self.path = tempfile.mkdtemp(prefix=f"{name}-")
+    def __init__(self, name="pp", in_memory=False):
+        """In memory, syncing costs nothing: for tests of what happens when, not of the disk."""
+        folder = "/dev/shm" if in_memory and os.access("/dev/shm", os.W_OK) else None
+        self.path = tempfile.mkdtemp(prefix=f"{name}-", dir=folder)
         os.chmod(self.path, 0o755)
         self.running = []
         self.cleanups = []

@@ -115,8 +115,8 @@ def test_all_values(directory, options):
 
 def test_stock_debian_is_known(directory):
     d = directory()
-    shutil.copy("/etc/postfix/main.cf", f"{d.path}/main.cf")
-    shutil.copy("/etc/postfix/master.cf", f"{d.path}/master.cf")
+    shutil.copy("/usr/share/postfix/main.cf.debian", f"{d.path}/main.cf")
+    shutil.copy("/usr/share/postfix/master.cf.dist", f"{d.path}/master.cf")
     ours, _ = d.both("-n")
     assert "unknown" not in ours.stderr
 
