@@ -42,9 +42,11 @@ qmgr_destination_get(struct qmgr *q, const char *transport, const char *nexthop,
 		d->transport->epoch->destinations++;
 		TAILQ_INIT(&d->todo);
 		schedule_window_init(&d->window, &d->transport->limits);
-		d->last_loop = q->next_loop++ % q->o.io_count;
+		d->busy_on = mem_alloc(q->o.io_count * sizeof(*d->busy_on));
 		TAILQ_INSERT_TAIL(&q->every, d, all);
 		HASH_ADD_KEYPTR(hh, q->destinations, d->key, strlen(d->key), d);
+		/* The same one when it comes again: its idle connections may still be there. */
+		d->first_loop = d->hh.hashv % q->o.io_count;
 	}
 	arena_fini(&scratch);
 	return d;
@@ -65,6 +67,7 @@ qmgr_destination_release(struct qmgr_destination *d)
 	arena_fini(&d->arena);
 	mem_free(d->key);
 	mem_free(d->nexthop);
+	mem_free(d->busy_on);
 	mem_free(d);
 	epoch->destinations--;
 	qmgr_epoch_unref(epoch);
@@ -260,20 +263,36 @@ delivery_starts(struct post *p)
 	d->agent->deliver(d->agent_ctx, d); /* on the io loop now */
 }
 
+/* The loop with the least of this destination's work. Idle connections belong to a loop: always
+ * filling the loops in the same order keeps each loop's number of connections where it was, so the
+ * other side sees no more of them than deliveries may run. */
+static unsigned
+pick_loop(const struct qmgr_destination *d)
+{
+	unsigned n = d->q->o.io_count, best = d->first_loop;
+
+	for (unsigned i = 1; i < n; i++) {
+		unsigned at = (d->first_loop + i) % n;
+
+		if (d->busy_on[at] < d->busy_on[best])
+			best = at;
+	}
+	return best;
+}
+
 static void
 send_out(struct qmgr_destination *dest, struct qmgr_entry *e)
 {
 	struct qmgr *q = dest->q;
 	struct delivery *d = delivery_make(e);
 
-	d->loop_index = dest->last_loop;
-	if (dest->busy > 0)
-		d->loop_index = dest->last_loop = (dest->last_loop + 1) % q->o.io_count;
+	d->loop_index = pick_loop(dest);
 	d->agent = dest->transport->agent->agent;
 	if (dest->transport->agent->ctx)
 		d->agent_ctx = dest->transport->agent->ctx[d->loop_index];
 	d->start_us = loop_wall_us();
 	dest->busy++;
+	dest->busy_on[d->loop_index]++;
 	dest->transport->busy++;
 	q->deliveries++;
 	post_to(q->o.io[d->loop_index], &d->post, delivery_starts);
@@ -306,7 +325,7 @@ qmgr_destination_ended(struct qmgr_destination *d, const struct delivery *done)
 		schedule_success(&d->window, &t->limits, (int)d->busy);
 	d->busy--;
 	t->busy--;
-	d->last_loop = done->loop_index;
+	d->busy_on[done->loop_index]--;
 	if (died) {
 		die(d, &done->hop);
 	} else if (t->rate_delay > 0 && !d->dead) {

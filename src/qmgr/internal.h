@@ -67,8 +67,9 @@ struct qmgr_destination {
 	bool ready, dead, paused;
 	bool retired; /* of an old epoch: no longer found by its key */
 	unsigned busy;
-	unsigned pins; /* entries being assigned: it may not go yet */
-	unsigned last_loop;
+	unsigned pins;       /* entries being assigned: it may not go yet */
+	unsigned first_loop; /* where its deliveries begin */
+	unsigned *busy_on;   /* running deliveries by io loop */
 	struct schedule_window window;
 	struct timer timer;   /* ends dead and paused */
 	struct arena arena;   /* of reason */
@@ -131,7 +132,7 @@ struct qmgr {
 	unsigned active_count, retried_count;  /* retried: those of them that came from deferred/ */
 	struct qmgr_destination *destinations; /* by key, of the current epoch */
 	TAILQ_HEAD(, qmgr_destination) every;  /* the retired too */
-	unsigned deliveries, jobs, next_loop;
+	unsigned deliveries, jobs;
 	struct qmgr_deferred *deferred;
 	struct heap due;
 	struct timer due_timer, scan_timer;

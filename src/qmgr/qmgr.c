@@ -452,6 +452,7 @@ qmgr_free(struct qmgr *q)
 		arena_fini(&d->arena);
 		mem_free(d->key);
 		mem_free(d->nexthop);
+		mem_free(d->busy_on);
 		mem_free(d);
 		e->destinations--;
 		qmgr_epoch_unref(e);

@@ -130,3 +130,14 @@ def test_bigger_than_the_server_takes(scratch, system):
     said = system.wait_status("user@dest.test", "bounced")
     assert said["dsn"] == "5.3.4"
     assert re.match(r"message size \d+ exceeds size limit 1000 of server 127\.0\.0\.1\[", said["text"])
+
+
+def test_no_more_connections_than_deliveries(scratch, sink):
+    """The limit of a destination is what its server sees, idle connections included."""
+    system = pp_harness.Pennypost(scratch, smtp_destination_concurrency_limit="3",
+                                  qmgr_message_active_limit="5").relay_to(sink).start()
+    client = system.client()
+    for number in range(150):
+        system.send(f"user{number}@dest.test", client=client)
+    sink.wait(150)
+    assert sink.connections <= 3
