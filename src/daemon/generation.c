@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include "internal.h"
 #include "pp/base/mem.h"
+#include "pp/config/settings.h"
 
 extern char **environ;
 
@@ -47,6 +48,55 @@ generation_load(const struct daemon *d, const struct say *s)
 	return rc < 0 ? NULL : cfg;
 }
 
+static const struct service_option *
+option_of(const struct service *svc, const char *name)
+{
+	for (const struct service_option *o = config_service_options(svc); o; o = o->next)
+		if (strcmp(o->name, name) == 0)
+			return o;
+	return NULL;
+}
+
+/* The row of master.cf that is to blame: the one at work, or the first that sets the name. */
+static const struct service *
+row_of(const struct config *cfg, const struct service *svc, const char *name)
+{
+	if (svc != NULL)
+		return option_of(svc, name) ? svc : NULL;
+	while ((svc = config_service_next(cfg, svc)) != NULL)
+		if (option_of(svc, name))
+			break;
+	return svc;
+}
+
+/* The modules complain of "PARAMETER ..." or of "listen on SERVICE: ...": an administrator wants
+ * to know in which line that stands. What has its place already is left alone. */
+static void
+tell_place(
+    const struct config *cfg, const struct service *svc, const struct say *s, struct buf *err)
+{
+	struct str text = buf_str(err), colon = str_head(text, str_index(text, ':'));
+	struct str word = str_head(colon, str_index(colon, ' '));
+	struct buf placed = {.max = 32768};
+	struct arena a = {0};
+	const char *name = arena_str(&a, word), *origin = "default";
+
+	if (param_find(word) != NULL) {
+		origin = config_origin(cfg, name);
+		svc = row_of(cfg, svc, name);
+	} else if (!str_starts(text, STR("listen on "))) {
+		svc = NULL;
+	}
+	if (svc != NULL && svc->file[0] != '\0')
+		buf_printf(&placed, "%s, line %d: ", svc->file, svc->line);
+	else if (strcmp(origin, "default") != 0)
+		buf_printf(&placed, "%s: ", origin);
+	buf_add(&placed, text);
+	tell(s, true, &placed);
+	buf_fini(&placed);
+	arena_fini(&a);
+}
+
 static const struct listen_row *
 row_find(const struct generation *g, const char *service)
 {
@@ -74,7 +124,8 @@ row_bind(struct listen_row *row, const struct service *svc, const struct generat
 }
 
 static int
-rows_make(struct generation *g, const struct generation *old, bool bind, struct buf *err)
+rows_make(struct generation *g, const struct generation *old, bool bind,
+    const struct service **ret_blame, struct buf *err)
 {
 	const struct service *svc = NULL;
 
@@ -89,12 +140,13 @@ rows_make(struct generation *g, const struct generation *old, bool bind, struct 
 			    LISTENERS_MAX);
 			return -E2BIG;
 		}
+		*ret_blame = svc;
 		strncpy(row->service, svc->name, sizeof(row->service) - 1);
 		rc = smtpd_setup_new_blk(g->cleanup.config, svc, &g->cleanup, &row->setup, err);
 		if (rc < 0)
 			return rc;
 		g->n++;
-		rc = bind ? row_bind(row, svc, old, err) : 0;
+		rc = bind ? row_bind(row, svc, old, err) : listener_port(svc->name, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -106,6 +158,7 @@ compile(struct config *cfg, struct spool *spool, const struct generation *old, b
     const struct say *s)
 {
 	struct generation *g = MEM_NEW(struct generation);
+	const struct service *blame = NULL;
 	struct buf err = {.max = 16384};
 	int rc;
 
@@ -115,9 +168,9 @@ compile(struct config *cfg, struct spool *spool, const struct generation *old, b
 	if (rc == 0)
 		rc = smtp_setup_new_blk(cfg, &g->smtp, &err);
 	if (rc == 0)
-		rc = rows_make(g, old, bind, &err);
+		rc = rows_make(g, old, bind, &blame, &err);
 	if (rc < 0) {
-		tell(s, true, &err);
+		tell_place(cfg, blame, s, &err);
 		generation_free(g, old);
 		g = NULL;
 	}

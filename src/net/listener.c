@@ -49,7 +49,7 @@ static const struct {
 };
 
 static int
-port_of(const struct listener_list *l, struct str text)
+port_of(const char *service, struct str text, struct buf *err)
 {
 	char name[64], buf[1024];
 	struct servent entry, *found = NULL;
@@ -66,10 +66,19 @@ port_of(const struct listener_list *l, struct str text)
 		if (getservbyname_r(name, "tcp", &entry, buf, sizeof(buf), &found) == 0 && found)
 			return ntohs((uint16_t)found->s_port);
 	}
-	buf_printf(l->err,
+	buf_printf(err,
 	    "listen on %s: \"%.*s\" is neither a port number (0..65535) nor a known service",
-	    l->service, STR_FMT(text));
+	    service, STR_FMT(text));
 	return -EINVAL;
+}
+
+int
+listener_port(const char *service, struct buf *err)
+{
+	struct str text = str_of(service);
+	size_t colon = str_rindex(text, ':');
+
+	return port_of(service, colon < text.n ? str_from(text, colon + 1) : text, err);
 }
 
 static void
@@ -259,15 +268,12 @@ listener_bind(const char *service, const char *interfaces, const char *protocols
 	size_t colon = str_rindex(text, ':');
 	int rc = parse_protocols(&l, str_of(protocols));
 
-	if (rc == 0 && colon < text.n) {
+	if (rc == 0 && colon < text.n)
 		host = str_head(text, colon);
-		text = str_from(text, colon + 1);
-	}
 	if (rc == 0)
-		rc = l.port = port_of(&l, text);
+		rc = l.port = listener_port(service, err);
 	if (rc >= 0)
-		rc = colon < str_of(service).n ? bind_host(&l, host)
-					       : bind_interfaces(&l, str_of(interfaces));
+		rc = colon < text.n ? bind_host(&l, host) : bind_interfaces(&l, str_of(interfaces));
 	if (rc < 0) {
 		while (l.n > 0)
 			close(fds[--l.n].fd);

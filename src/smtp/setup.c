@@ -340,13 +340,40 @@ find_own_ports(struct smtp_setup *su)
 	}
 }
 
+/* A next hop that cannot be read would only be noticed by the first mail, and defer all of them. */
+static int
+check_hops(const char *name, const char *list, const char *known, struct buf *err)
+{
+	struct smtp_hop hops[SMTP_HOPS_MAX];
+	struct arena a = {0};
+	size_t n = 0;
+	int rc = 0;
+
+	smtp_target_parse(&a, list, known, 25, false, hops, &n);
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		if (hops[i].host[0] != '\0')
+			continue;
+		buf_printf(err,
+		    "%s: \"%s\" must be [host], [host]:port, host or host:port, with a port from "
+		    "1 to 65535 or a name of known_tcp_ports",
+		    name, hops[i].text);
+		rc = -EINVAL;
+	}
+	arena_fini(&a);
+	return rc;
+}
+
 int
 smtp_setup_new_blk(struct config *cfg, struct smtp_setup **ret, struct buf *err)
 {
 	struct smtp_setup *su = MEM_NEW(struct smtp_setup);
 	size_t rows = 0;
-	int rc = 0;
+	const struct params *p = cfg->params;
+	int rc = check_hops("relayhost", p->relayhost, p->known_tcp_ports, err);
 
+	if (rc == 0)
+		rc = check_hops(
+		    "smtp_fallback_relay", p->smtp_fallback_relay, p->known_tcp_ports, err);
 	snap_init(&su->snap, destroy);
 	snap_ref(&cfg->snap);
 	su->config = cfg;

@@ -43,6 +43,38 @@ def test_unusable_value(scratch, line, wants):
             assert want in text, text
 
 
+@pytest.mark.parametrize("line", [
+    "mynetworks = 10.0.0.1/8",
+    "smtp_sasl_auth_enable = yes",
+    "smtp_sasl_password_maps = mysql:/x",
+    "smtp_tls_CAfile = /nonexistent/ca.pem",
+    "relayhost = [mail.test",
+    "relayhost = mail.test:nosuchport",
+    "relayhost = [good.test]:25, mail.test:70000",
+    "smtp_fallback_relay = ::1",
+])
+def test_unusable_value_found_late(scratch, line):
+    """The files are sound, but a table, network or next hop in them is not."""
+    if "password_maps" in line:
+        line += "\nsmtp_sasl_auth_enable = yes"
+    said, checked, system = refuse(scratch, f"smtp_tls_security_level = may\n{line}\n")
+    line = line.split("\n")[0]
+    for text in (said, checked):
+        assert re.search(rf"fatal: \S*main\.cf, line {line_of(system, line)}: "
+                         rf"{line.split(' ')[0]}: ", text), text
+
+
+@pytest.mark.parametrize("row, wants", [
+    ("127.0.0.1:nosuchservice inet n - n - - smtpd\n", "listen on 127.0.0.1:nosuchservice"),
+    ("127.0.0.1:0 inet n - n - 5 smtpd -o mynetworks=10.0.0.1/8\n", "mynetworks"),
+])
+def test_unusable_row_found_late(scratch, row, wants):
+    said, checked, system = refuse(scratch, row, "master.cf")
+    number = line_of(system, row.strip(), "master.cf")
+    for text in (said, checked):
+        assert re.search(rf"fatal: \S*master\.cf, line {number}: {wants}", text), text
+
+
 def test_range_is_said(scratch):
     said, _, _ = refuse(scratch, "workers = 9999\n")
     assert "64" in said and "workers" in said

@@ -19,6 +19,9 @@ struct listener_fd {
 int listener_bind(const char *service, const char *interfaces, const char *protocols,
     struct listener_fd *fds, size_t room, size_t *ret_n, struct buf *err);
 
+/* The port of a service's text, asking nobody but /etc/services; -EINVAL with the reason in err. */
+int listener_port(const char *service, struct buf *err);
+
 struct listener;
 /* accepted(ctx, fd): the connected descriptor is the callee's. On EMFILE a reserve descriptor is
  * used to accept and close, so the loop does not spin. NULL when no descriptor is left. */
