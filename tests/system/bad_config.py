@@ -61,7 +61,7 @@ def test_unusable_value_found_late(scratch, line):
     line = line.split("\n")[0]
     for text in (said, checked):
         assert re.search(rf"fatal: \S*main\.cf, line {line_of(system, line)}: "
-                         rf"{line.split(' ')[0]}: ", text), text
+                         rf"{line.split(' ')[0]}\b", text), text
 
 
 @pytest.mark.parametrize("row, wants", [
