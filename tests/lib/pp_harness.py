@@ -4,17 +4,41 @@ Pennypost and a real Postfix have the same face here (start, stop, smtp port, lo
 they have the same configuration: PENNYPOST_SUT=postfix runs tests against the original.
 """
 
+import atexit
+import functools
 import os
 import pwd
 import re
+import shutil
 import signal
 import smtplib
+import tempfile
 import time
 
 from pp_scratch import BUILD, TIMEOUT, must, run
 
 POSTFIX_SBIN = "/usr/sbin"
 POSTFIX_LIBEXEC = "/usr/lib/postfix/sbin"
+
+
+@functools.lru_cache(None)
+def default_binary():
+    """The program where every user can run it: a checkout may lie in root's own folder."""
+    binary, folder = os.path.join(BUILD, "pennypost"), BUILD
+    while os.stat(folder).st_mode & 1:
+        if folder == "/":
+            return binary
+        folder = os.path.dirname(folder)
+    if os.geteuid() != 0:
+        return binary
+    copy = tempfile.mkdtemp(prefix="pp-bin-")
+    atexit.register(shutil.rmtree, copy, True)
+    os.chmod(copy, 0o755)
+    shutil.copy(binary, copy)
+    for name in os.listdir(BUILD):
+        if os.path.islink(os.path.join(BUILD, name)):
+            os.symlink("pennypost", os.path.join(copy, name))
+    return os.path.join(copy, "pennypost")
 
 
 def gid_of(user):
@@ -140,7 +164,7 @@ class Pennypost(System):
     def __init__(self, scratch, name="pp", services=SMTPD,
                  queue_directory=None, binary=None, wrapper=(), env=None, user=None, **main):
         super().__init__(scratch, name, services + TRANSPORTS, main, queue_directory)
-        self.binary = binary or os.path.join(BUILD, "pennypost")
+        self.binary = binary or default_binary()
         self.wrapper = list(wrapper)
         self.env = dict(os.environ, **(env or {}))
         self.env.pop("MAIL_CONFIG", None)
