@@ -259,9 +259,10 @@ smtp_job_ready(struct smtp_job *j)
 static bool
 may_go_plain(const struct smtp_job *j)
 {
-	int64_t waited_ms = (j->d->active_us - j->d->arrival_us) / 1000;
+	/* In whole seconds, as retry times are: the second attempt is not a fraction too early. */
+	int64_t waited = j->d->active_us / 1000000 - j->d->arrival_us / 1000000;
 
-	return waited_ms >= j->svc->p->minimal_backoff_time;
+	return waited >= j->svc->p->minimal_backoff_time / 1000;
 }
 
 void
