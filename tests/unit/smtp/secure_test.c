@@ -301,7 +301,7 @@ check(const struct secure *c)
 	fake_add(&r, hop, 1);
 	if (c->waited) /* the least: minimal_backoff_time, counted in whole seconds */
 		r.delivery[0].arrival_us =
-		    (r.delivery[0].active_us / 1000000 - 300) * 1000000 + 999999;
+		    (r.delivery[0].arrival_us / 1000000 - 300) * 1000000 + 999999;
 	fake_run(&r);
 	wrong += differs(c->name, "result", fake_result(&r, 0, 0), c->want);
 	if (c->commands)
