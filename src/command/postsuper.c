@@ -233,6 +233,18 @@ one_id(struct postsuper *ps, enum action a, unsigned queues, struct str id)
 	act_on_id(ps, a, queues, text);
 }
 
+/* What a running daemon has in active may be on its way to the receiver at this moment: taken in
+ * once more it would arrive twice. It is requeued when it has come back. */
+static unsigned
+requeue_queues(const struct postsuper *ps)
+{
+	pid_t holder;
+
+	if (spool_lock_test(ps->command.spool, &holder) == 0)
+		return actions[REQUEUE].queues;
+	return actions[REQUEUE].queues & ~(unsigned)IN(QUEUE_ACTIVE);
+}
+
 /* An id, `-` for ids from standard input, or ALL. */
 static void
 request(struct postsuper *ps, enum action a, unsigned queues, const char *what)
@@ -389,7 +401,7 @@ run_requests(struct postsuper *ps, int argc, char **argv)
 			request(ps, RELEASE, actions[RELEASE].queues, optarg);
 			break;
 		case 'r':
-			request(ps, REQUEUE, actions[REQUEUE].queues, optarg);
+			request(ps, REQUEUE, requeue_queues(ps), optarg);
 			break;
 		default:
 			break;

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import re
 
 import pp_harness
@@ -183,6 +184,24 @@ def test_requeue(queue, state):
     by_subject = {m.header("Subject"): m for m in sink.mails}
     assert by_subject["mail 0"].recipients == ["user0@dest.test"]
     assert by_subject["mail 0"].data.count(b"Subject:") == 1
+
+
+def test_requeue_leaves_running_mail_alone(scratch):
+    """It would be delivered twice: once by the delivery that runs, once from maildrop."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        system = pp_harness.Pennypost(
+            scratch, relayhost=f"[127.0.0.1]:{silent.getsockname()[1]}").start()
+        queue_id = system.send("user@dest.test")
+        connection, _ = silent.accept()
+        done = system.command("postsuper", "-r", queue_id)
+        assert (done.returncode, summary(done)) == (0, "Requeued: 0 messages")
+        system.write_config(shutdown_timeout="1ms")
+        system.reload()
+        system.stop()
+        connection.close()
+    assert [os.path.basename(f) for f in system.queue_files("deferred", "active")] == [queue_id]
+    done = system.command("postsuper", "-r", queue_id)
+    assert summary(done) == "Requeued: 1 message"
 
 
 def test_unknown_id(queue, state):
