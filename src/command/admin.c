@@ -1,15 +1,18 @@
 /*
  * admin.c - stop, reload, status, events: what one tells the running daemon.
  *
- * The daemon is found by the lock on its spool, which ends with it; a pid file alone may lie.
+ * The daemon is found by the lock on its spool, which ends with it. A number in a file may lie: of
+ * a daemon in a container it is 1, and a signal to that one would hit our own init.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>
 #include <unistd.h>
+#include "pp/base/fsio.h"
 #include "pp/command/command.h"
 #include "pp/config/config.h"
 #include "pp/control/client.h"
@@ -74,29 +77,46 @@ admin_open(struct admin *a, const char *name)
 	return rc;
 }
 
-static int
-take_pid(void *ctx, struct str line)
+/* Whether a process of that number is one of us. */
+static bool
+is_ours(pid_t pid)
 {
-	struct admin *a = ctx;
-	int64_t pid;
+	char path[64], name[32];
+	ssize_t n;
+	int fd;
 
-	if (str_starts(line, STR("pid ")) && str_number(str_from(line, 4), 1, INT32_MAX, &pid) == 0)
-		a->pid = (pid_t)pid;
-	return 0;
+	snprintf(path, sizeof(path), "/proc/%ld/comm", (long)pid);
+	fd = fsio_open_read(AT_FDCWD, path);
+	n = fd < 0 ? 0 : fsio_pread(fd, name, sizeof(name), 0);
+	fsio_close(fd);
+	return n > 0 && str_eq(str_trim((struct str){name, (size_t)n}), STR("pennypost"));
 }
 
-/* Who holds the lock. Its file may be root's alone: then the daemon itself is asked. */
-static void
+/* The process that holds the lock: the kernel says who listens on its socket. A daemon without one
+ * (it starts, or ends) is believed what it wrote, if that is one. 1 = found, 0 = nobody runs. */
+static int
 find_pid(struct admin *a)
 {
-	struct buf err = {.max = 4096};
-	int rc = spool_lock_test(a->spool, &a->pid);
+	pid_t written = 0;
+	int held = spool_lock_test(a->spool, &written);
+	int rc = held == 0 ? -ENOENT : control_peer(a->cfg->params->queue_directory, &a->pid);
 
-	if (rc != 1)
-		a->pid = 0;
-	if (rc < 0)
-		control_call(a->cfg->params->queue_directory, "status", take_pid, a, &err);
-	buf_fini(&err);
+	if (rc == 0 && a->pid == 0) {
+		fatal(a, "the daemon runs in another PID namespace: stop it from there");
+		return -ESRCH;
+	}
+	if (rc == 0)
+		return 1;
+	if (held != 1)
+		return 0;
+	if (!is_ours(written)) {
+		fprintf(stderr,
+		    "pennypost: fatal: %s: %s is held by pid %ld, which is no pennypost here\n",
+		    a->name, a->cfg->params->queue_directory, (long)written);
+		return -ESRCH;
+	}
+	a->pid = written;
+	return 1;
 }
 
 static void
@@ -156,10 +176,10 @@ admin_stop(int argc, char **argv)
 		return 64;
 	rc = admin_open(&a, "stop");
 	if (rc == 0)
-		find_pid(&a);
-	if (rc == 0 && a.pid == 0) {
+		rc = find_pid(&a);
+	if (rc == 0) {
 		rc = not_running(&a);
-	} else if (rc == 0) {
+	} else if (rc > 0) {
 		rc = wait_for_end(&a);
 		if (rc < 0)
 			fprintf(stderr, "pennypost: fatal: stop: pid %ld: %s\n", (long)a.pid,

@@ -104,6 +104,23 @@ converse(int fd, const char *command, int (*line)(void *, struct str), void *ctx
 }
 
 int
+control_peer(const char *queue_directory, pid_t *ret_pid)
+{
+	int fd = connect_to(queue_directory), rc = 0;
+	struct ucred who;
+	socklen_t n = sizeof(who);
+
+	if (fd < 0)
+		return fd;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) < 0)
+		rc = -errno;
+	else
+		*ret_pid = who.pid;
+	close(fd);
+	return rc;
+}
+
+int
 control_call(const char *queue_directory, const char *command, int (*line)(void *, struct str),
     void *ctx, struct buf *err)
 {

@@ -1,5 +1,6 @@
 """daemon.py - start, stop, reload, status, check; signals; two daemons; any uid; no main.cf."""
 
+import fcntl
 import os
 import pwd
 import re
@@ -7,6 +8,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 
 import pp_harness
 import pp_peers
@@ -78,6 +80,31 @@ def test_status_is_for_everybody_and_stop_is_not(scratch, sink):
     assert system.is_up()
     done = system.command("status", "nonsense")
     assert done.returncode == 64 and "usage:" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a PID namespace")
+def test_stop_from_outside_a_container(scratch, sink):
+    """In there the daemon is number 1: the signal must reach it, not our own init."""
+    system = pennypost(scratch, sink, wrapper=["unshare", "--pid", "--fork", "--kill-child",
+                                "--mount-proc"]).start()
+    assert "pid 1\n" in system.must("status")
+    system.must("stop")
+    assert system.wait_exit() == 0
+    system.log.wait_for(r"terminating on signal 15")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the lock is root's")
+def test_stop_spares_a_stranger_with_the_lock(scratch, sink):
+    system = pennypost(scratch, sink).start()
+    system.stop()
+    with open(os.path.join(system.queue, "pid/master.pid"), "r+", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stranger, _ = scratch.start(["cat"], "stranger", stdin=subprocess.PIPE)
+        lock.write(f"{stranger.pid:32d}\n")
+        lock.flush()
+        done = system.command("stop")
+        assert done.returncode == 1 and f"held by pid {stranger.pid}" in done.stderr
+        assert stranger.poll() is None
 
 
 def test_reload_finds_a_relative_configuration_directory(scratch, sink):

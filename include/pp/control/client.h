@@ -4,6 +4,7 @@
  * ERRORS -ENOENT, -ECONNREFUSED: the daemon is down; -EREMOTEIO: it answered "error TEXT" (in err).
  */
 #pragma once
+#include <sys/types.h>
 #include "pp/base/buf.h"
 
 /* Below the queue directory; public/ is open to the group of setgid_group. */
@@ -13,3 +14,6 @@
  * The socket is CONTROL_SOCKET below the queue directory. */
 int control_call(const char *queue_directory, const char *command,
     int (*line)(void *ctx, struct str line), void *ctx, struct buf *err);
+/* The process behind the socket as the kernel knows it, in our own numbering of processes: 0 = it
+ * lives in another one (a container we cannot look into). */
+int control_peer(const char *queue_directory, pid_t *ret_pid);
