@@ -313,7 +313,7 @@ struct note {
 struct start_notes {
 	struct arena arena;
 	STAILQ_HEAD(, note) notes;
-	bool has_log, also_stderr;
+	bool has_log, is_background, also_stderr;
 };
 
 static void
@@ -323,8 +323,9 @@ note_show(const struct start_notes *n, bool is_error, const char *text)
 		log_fatal("master", "%s", text);
 	else if (n->has_log)
 		log_warn("master", "%s", text);
-	/* To the eyes of who starts it as well, unless they are on the log already. */
-	if (!n->has_log || (n->also_stderr && !log_is_stdout()))
+	/* To the eyes of who starts it as well, unless they are on the log already. In the
+	 * background nobody's are: standard output leads nowhere then. */
+	if (!n->has_log || (n->also_stderr && (n->is_background || !log_is_stdout())))
 		dprintf(2, "pennypost: %s: %s\n", is_error ? "fatal" : "warning", text);
 }
 
@@ -362,13 +363,18 @@ log_is_ready(void *ctx)
 
 	n->has_log = true;
 	notes_flush(n);
+	if (n->is_background && log_is_stdout())
+		note_show(n, false,
+		    "the log goes to standard output, which a daemon in the background does not "
+		    "have: set maillog_file to a file, or to nothing for syslog");
 }
 
 int
 daemon_run(const struct daemon_options *o)
 {
 	struct daemon *d = MEM_NEW(struct daemon);
-	struct start_notes notes = {.also_stderr = o->also_stderr};
+	struct start_notes notes = {
+	    .also_stderr = o->also_stderr, .is_background = o->is_background};
 	const struct say say = {say_at_start, &notes};
 	int rc;
 

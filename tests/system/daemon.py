@@ -82,6 +82,15 @@ def test_status_is_for_everybody_and_stop_is_not(scratch, sink):
     assert done.returncode == 64 and "usage:" in done.stderr
 
 
+def test_start_says_why_not_where_the_log_is_stdout(scratch, sink):
+    """In the background that log leads nowhere; whoever started it still has to learn of it."""
+    system = pennypost(scratch, sink).start()
+    done = system.command("start")
+    assert done.returncode == 1
+    assert f"in use by the mail system with pid {system.pid()}" in done.stderr
+    assert "the log goes to standard output" in done.stderr
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a PID namespace")
 def test_stop_from_outside_a_container(scratch, sink):
     """In there the daemon is number 1: the signal must reach it, not our own init."""
