@@ -96,6 +96,7 @@ def test_held_on_its_way(scratch, root):
     (note,) = sink.wait(1)
     returned = email.message_from_bytes(note.data).get_payload()[2].get_payload(0)
     assert returned["Subject"] == "half" and returned.get_payload().splitlines() == ["original"]
+    system.wait_removed(system.log.wait_for(r"sender non-delivery notification: (\w+)").group(1))
     assert system.queue_files() == []
 
 
