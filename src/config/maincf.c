@@ -55,6 +55,8 @@ maincf_parse(struct str text, const char *file, struct settings *to, struct aren
 	unsigned errors = report->errors;
 	struct buf logical;
 
+	if (str_starts(text, STR("\xef\xbb\xbf")))
+		text = str_from(text, 3); /* a byte order mark, as some editors put in front */
 	if (text.n && memchr(text.p, '\0', text.n)) {
 		config_report_error(report, file, 0, "contains a NUL byte: this is no text file");
 		return -EINVAL;

@@ -234,7 +234,12 @@ bind_interfaces(struct listener_list *l, struct str interfaces)
 		else
 			rc = bind_host(l, word);
 	}
-	return any ? rc : bind_default(l, "0.0.0.0", "::");
+	if (any)
+		return rc;
+	buf_printf(l->err,
+	    "listen on %s: inet_interfaces is empty: name addresses, all or loopback-only",
+	    l->service);
+	return -EINVAL;
 }
 
 static int

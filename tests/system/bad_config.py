@@ -128,6 +128,12 @@ def test_listener_of_an_unknown_host(scratch):
     assert "fatal" in said and "no.such.host.test" in said
 
 
+def test_no_interface_is_not_every_interface(scratch):
+    code, said = pp_harness.Pennypost(scratch, services="2525 inet n - n - - smtpd\n",
+                                      inet_interfaces="").fails()
+    assert 0 < code < 99 and "inet_interfaces is empty" in said
+
+
 def test_nul_and_binary_in_main_cf(scratch):
     """Whatever it makes of it, it says so with the line, and does not crash."""
     system = pp_harness.Pennypost(scratch)
