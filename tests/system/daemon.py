@@ -13,7 +13,7 @@ import subprocess
 import pp_harness
 import pp_peers
 import pytest
-from pp_scratch import TIMEOUT
+from pp_scratch import TIMEOUT, run
 
 
 def pennypost(scratch, sink=None, **main):
@@ -91,11 +91,12 @@ def test_start_says_why_not_where_the_log_is_stdout(scratch, sink):
     assert "the log goes to standard output" in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs a PID namespace")
 def test_stop_from_outside_a_container(scratch, sink):
     """In there the daemon is number 1: the signal must reach it, not our own init."""
-    system = pennypost(scratch, sink, wrapper=["unshare", "--pid", "--fork", "--kill-child",
-                                "--mount-proc"]).start()
+    container = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if run([*container, "true"]).returncode != 0:
+        pytest.skip("no PID namespace can be made here (not root, a chroot, a container)")
+    system = pennypost(scratch, sink, wrapper=container).start()
     assert "pid 1\n" in system.must("status")
     system.must("stop")
     assert system.wait_exit() == 0
