@@ -54,15 +54,22 @@ extract(struct input *in)
 	struct address_mailbox m;
 	struct address_list list;
 	struct header h;
-	bool resent;
+	bool resent, any = false;
 
 	if (!header_parse(buf_str(&in->header.text), &h) || !(header_flags(h.id) & HDR_IS_EXTRACT))
 		return;
 	resent = header_flags(h.id) & HDR_IS_RESENT;
 	address_list_init(&list, h.value);
-	while (address_list_next(&list, a, &m) > 0)
+	while (address_list_next(&list, a, &m) > 0) {
+		any = true;
 		if (m.address[0] != '\0')
 			add_recipient(in, resent ? &in->resent : &in->plain, m.address);
+	}
+	/* An empty field and an empty group ("undisclosed-recipients:;") name nobody on purpose. */
+	if (!any && str_trim(h.value).n > 0 && str_index(h.value, ';') == h.value.n)
+		log_warn("sendmail",
+		    "no address is understood in \"%s:%.*s\": nobody gets it there",
+		    header_name(h.id), STR_FMT(str_head(h.value, 200)));
 }
 
 static void

@@ -337,3 +337,15 @@ def test_dialog_that_breaks_off(down):
     code, out, _ = submit(down, "-bs", text=start + b"x" * 200 + b"\r\n.\r\nQUIT\r\n")
     assert code == 0 and "552 5.3.4 Error: message file too big" in out
     assert down.queue_files() == []
+
+
+def test_a_field_nobody_understands_is_told(down):
+    done = down.command("sendmail", "-t", input='To: a@x.test\nCc: "foo\n\nhello\n')
+    assert done.returncode == 0
+    assert 'no address is understood in "Cc: "foo"' in done.stderr
+
+
+def test_a_field_empty_on_purpose_is_not(down):
+    done = down.command("sendmail", "-t",
+                        input="To: a@x.test\nCc: undisclosed-recipients:;\nBcc:\n\nhello\n")
+    assert (done.returncode, done.stderr) == (0, "")
