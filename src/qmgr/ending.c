@@ -146,8 +146,9 @@ leave(struct qmgr_message *m)
 
 	m->next_try = now + schedule_backoff(now, m->envelope.create_time,
 				p->minimal_backoff_time / 1000, p->maximal_backoff_time / 1000);
-	/* What the stop broke off is nobody's failure: the next start tries it at once. */
-	if (m->q->stopping)
+	/* What the stop broke off is nobody's failure: the next start tries it at once. And who
+	 * flushes the queue means the mail that has just failed and is on its way back, too. */
+	if (m->q->stopping || m->again || (m->has_deferred && m->flushes != m->q->flushes))
 		m->next_try = now;
 	m->q->jobs++;
 	lane_run(m->q->o.disk, lane_key(m->id), &m->job, leave_work, leave_done);

@@ -104,6 +104,8 @@ struct qmgr_message {
 	bool is_unwritten; /* a log could not take its entries: nobody may be told from it */
 	bool has_logs;     /* it may have; what came in fresh and was sent at once has none */
 	bool unthrottle;   /* asked for by name: dead destinations are tried */
+	bool again;        /* asked for after its failure: tried again at once */
+	unsigned flushes;  /* q->flushes when the first recipient was deferred */
 	struct qmgr_record_list records, writing;
 	bool is_writing;
 	/* job of the moment */
@@ -143,8 +145,9 @@ struct qmgr {
 	void (*stopped)(void *ctx);
 	void *stopped_ctx;
 	struct loop *stopped_home;
-	bool flushing; /* what the next walk finds is due at once */
-	bool watched;  /* somebody wants events */
+	bool flushing;    /* what the next walk finds is due at once */
+	unsigned flushes; /* how many were asked for */
+	bool watched;     /* somebody wants events */
 	void (*event)(void *ctx, const char *line);
 	void *event_ctx;
 };

@@ -222,6 +222,8 @@ qmgr_message_result(struct qmgr_message *m, const struct recipient *r, const str
 		record_add(m, QUEUE_BOUNCE, r, st, "failed")->done = true;
 		break;
 	default:
+		if (!m->has_deferred)
+			m->flushes = m->q->flushes;
 		m->has_deferred = true;
 		record_add(m, QUEUE_DEFER, r, st, "delayed");
 	}

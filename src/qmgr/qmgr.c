@@ -274,8 +274,11 @@ site_done(struct lane_job *job)
 	struct order *o = PP_CONTAINER(job, struct order, job);
 	struct qmgr *q = o->q;
 	struct str rest = buf_str(&o->ids), id;
+	struct qmgr_message *m, *next;
 
 	q->jobs--;
+	HASH_ITER (hh, q->active, m, next)
+		m->again |= m->has_deferred && has_recipient_at(&m->envelope, str_of(o->arg));
 	while (str_token(&rest, "\n", &id)) {
 		char name[SPOOL_ID_MAX];
 
@@ -286,6 +289,17 @@ site_done(struct lane_job *job)
 	qmgr_deferred_due(q);
 	order_answer(o);
 	qmgr_idle_check(q);
+}
+
+/* Failed a moment ago and not back in deferred/ yet: nobody would find it there. */
+static void
+retry_active(struct qmgr *q, const char *id)
+{
+	struct qmgr_message *m;
+
+	HASH_FIND_STR(q->active, id, m);
+	if (m)
+		m->again = m->has_deferred;
 }
 
 static void
@@ -310,6 +324,7 @@ command_run(struct post *p)
 	}
 	switch (o->kind) {
 	case QMGR_FLUSH:
+		q->flushes++;
 		qmgr_destinations_revive(q);
 		qmgr_deferred_flush(q);
 		q->flushing = true;
@@ -334,6 +349,8 @@ command_run(struct post *p)
 		order_answer(o);
 		return;
 	}
+	if (o->kind == QMGR_FLUSH_ID)
+		retry_active(q, o->arg);
 	q->jobs++;
 	lane_run(q->o.disk, lane_key(o->arg), &o->job, find_work, find_done);
 }

@@ -22,6 +22,7 @@ static struct {
 	char order[TEXT_MAX]; /* of first recipients */
 	struct post begin;
 	void (*after_start)(void);
+	void (*after_first)(void); /* attempt */
 } t;
 
 static void
@@ -55,6 +56,8 @@ fake_deliver(void *ctx, struct delivery *d)
 	for (size_t i = 0; i < d->rcpt_count; i++)
 		settle(d, &d->rcpt[i]);
 	delivery_done(d);
+	if (t.attempts == 1 && t.after_first)
+		t.after_first();
 }
 
 static const struct delivery_agent fake = {"smtp", fake_deliver};
@@ -347,6 +350,21 @@ restart_keeps_and_flush_tries(void **state)
 	run_close(&t.r);
 }
 
+/* A flush that comes when the mail has failed but is not back in deferred/ yet. */
+static void
+flush_finds_what_just_failed(void **state)
+{
+	static const char *const to[] = {"temp@a.test"};
+
+	open_with(NULL);
+	put("s@x.test", to, 1);
+	t.after_first = flush_now;
+	run_until("deferred", 2);
+	t.after_first = NULL;
+	assert_int_equal(t.attempts, 2);
+	run_close(&t.r);
+}
+
 /* Retries that fill active/ do not keep a new mail out until the last of them was tried. */
 static void
 retries_leave_room(void **state)
@@ -446,6 +464,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test(delay_is_told_once),
 	    cmocka_unit_test(dead_destination_suspends),
 	    cmocka_unit_test(restart_keeps_and_flush_tries),
+	    cmocka_unit_test(flush_finds_what_just_failed),
 	    cmocka_unit_test(retries_leave_room),
 	    cmocka_unit_test(active_is_recovered),
 	    cmocka_unit_test(damaged_goes_to_corrupt),
