@@ -62,6 +62,34 @@ qmgr_deferred_drop(struct qmgr *q, struct qmgr_deferred *d)
 	mem_free(d);
 }
 
+int64_t
+qmgr_deferred_when(const struct qmgr_deferred *d)
+{
+	return d->node.key;
+}
+
+void
+qmgr_deferred_seen(struct qmgr *q, struct qmgr_deferred *d)
+{
+	d->generation = q->generation;
+}
+
+void
+qmgr_deferred_forget_unseen(struct qmgr *q)
+{
+	struct qmgr_deferred *d, *next;
+
+	HASH_ITER (hh, q->deferred, d, next)
+		if (d->generation != q->generation)
+			qmgr_deferred_drop(q, d);
+}
+
+unsigned
+qmgr_deferred_count(const struct qmgr *q)
+{
+	return (unsigned)HASH_COUNT(q->deferred);
+}
+
 static bool
 is_due(const struct qmgr *q)
 {

@@ -190,10 +190,17 @@ void qmgr_destinations_revive(struct qmgr *q);
 void qmgr_dispatch(struct qmgr *q, struct qmgr_transport *t);
 void qmgr_defer_entry(struct qmgr_entry *e, const struct status *why);
 
-/* deferred.c */
+/* deferred.c. Adding one that is known moves it, and reads its details again. */
 void qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when);
+/* A pointer to one is good until that one is dropped. */
 struct qmgr_deferred *qmgr_deferred_find(struct qmgr *q, const char *id);
 void qmgr_deferred_drop(struct qmgr *q, struct qmgr_deferred *d);
+int64_t qmgr_deferred_when(const struct qmgr_deferred *d);
+/* A walk met its file: known as it is. What no walk since q->generation grew has met is forgotten
+ * by the other. */
+void qmgr_deferred_seen(struct qmgr *q, struct qmgr_deferred *d);
+void qmgr_deferred_forget_unseen(struct qmgr *q);
+unsigned qmgr_deferred_count(const struct qmgr *q);
 /* May one more from this queue become active? When mail of both kinds waits each gets half of the
  * places: a heap of retries does not keep new mail out, nor the other way round. */
 bool qmgr_has_room(const struct qmgr *q, enum queue from);

@@ -308,7 +308,7 @@ counts(struct order *o)
 	struct qmgr *q = o->q;
 
 	snprintf(o->text, sizeof(o->text), "active %u deferred %u deliveries %u", q->active_count,
-	    (unsigned)HASH_COUNT(q->deferred), q->deliveries);
+	    qmgr_deferred_count(q), q->deliveries);
 	order_answer(o);
 }
 

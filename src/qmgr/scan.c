@@ -50,9 +50,8 @@ adopt(struct qmgr *q, enum queue queue, const struct scan_entry *e)
 		return;
 	}
 	d = qmgr_deferred_find(q, e->id);
-	if (d && (d->node.key == e->mtime || d->node.key <= qmgr_now()))
-		d->generation =
-		    q->generation; /* as known, or due already, whatever the file says */
+	if (d && (qmgr_deferred_when(d) == e->mtime || qmgr_deferred_when(d) <= qmgr_now()))
+		qmgr_deferred_seen(q, d); /* as known, or due already, whatever the file says */
 	else
 		qmgr_deferred_add(q, e->id, q->flushing && !d ? qmgr_now() : e->mtime);
 }
@@ -150,17 +149,6 @@ scan_work(struct lane_job *job)
 	batch_send(s);
 }
 
-/* Deferred mail the walk did not meet is gone: deleted, held, or requeued by somebody. */
-static void
-forget_vanished(struct qmgr *q)
-{
-	struct qmgr_deferred *d, *next;
-
-	HASH_ITER (hh, q->deferred, d, next)
-		if (d->generation != q->generation)
-			qmgr_deferred_drop(q, d);
-}
-
 static void
 scan_fired(struct timer *t)
 {
@@ -178,7 +166,8 @@ scan_done(struct lane_job *job)
 	q->scanning = false;
 	q->has_scanned = true;
 	if (!q->stopping) {
-		forget_vanished(q);
+		/* What the walk did not meet is gone: deleted, held, or requeued by somebody. */
+		qmgr_deferred_forget_unseen(q);
 		qmgr_deferred_due(q);
 		timer_start(q->loop, &q->scan_timer, q->epoch->params->queue_run_delay, scan_fired);
 		if (q->rescan)
