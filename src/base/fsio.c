@@ -258,11 +258,18 @@ fsio_mkdir(int dirfd, const char *path, mode_t mode)
 }
 
 int
-fsio_set_mtime(int dirfd, const char *path, int64_t mtime)
+fsio_set_mtime_ns(int dirfd, const char *path, int64_t mtime, long ns)
 {
-	const struct timespec t[2] = {{.tv_sec = mtime}, {.tv_sec = mtime}};
+	const struct timespec at = {.tv_sec = mtime, .tv_nsec = ns};
+	const struct timespec t[2] = {at, at};
 
 	return utimensat(dirfd, path, t, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
+int
+fsio_set_mtime(int dirfd, const char *path, int64_t mtime)
+{
+	return fsio_set_mtime_ns(dirfd, path, mtime, 0);
 }
 
 int

@@ -16,6 +16,7 @@
 #include "pp/control/client.h"
 #include "pp/map/matchlist.h"
 #include "pp/mail/utf8.h"
+#include "pp/runtime/crew.h"
 #include "pp/runtime/log.h"
 #include "pp/spool/listing.h"
 
@@ -265,7 +266,7 @@ list_files(struct postqueue *pq, listing_each *each, int why)
 		    "Mail system is down -- accessing queue directly "
 		    "(Connect to the Postfix showq service: %s)",
 		    strerror(-why));
-	rc = listing_walk_blk(s, each, pq);
+	rc = listing_walk_blk(s, crew_threads(), each, pq);
 	if (rc < 0 && rc != -EPIPE)
 		command_fatal(&pq->command, "read queue directory: %s", strerror(-rc));
 }

@@ -6,6 +6,7 @@
  */
 #include "internal.h"
 #include "pp/base/mem.h"
+#include "pp/runtime/crew.h"
 #include "pp/spool/listing.h"
 
 enum { PIECE = 64 * 1024, PIECE_MAX = 16 * 1024 * 1024 };
@@ -49,7 +50,7 @@ one_message(void *ctx, const struct listing *l)
 {
 	struct showq *q = ctx;
 
-	listing_encode(&q->piece, l);
+	listing_encode(&q->piece, l, false);
 	if (buf_str(&q->piece).n >= PIECE)
 		piece_send(q);
 	return 0;
@@ -61,7 +62,7 @@ showq_work(struct lane_job *job)
 	struct showq *q = PP_CONTAINER(job, struct showq, job);
 
 	listing_encode_begin(&q->piece);
-	listing_walk_blk(q->daemon->spool, one_message, q);
+	listing_walk_blk(q->daemon->spool, crew_threads(), one_message, q);
 	listing_encode_end(&q->piece);
 	piece_send(q);
 }

@@ -66,6 +66,8 @@ add_recipients(struct arena *a, const struct envelope *env, const struct deferlo
 	for (size_t i = 0; i < log_n; i++, to++) {
 		to->address = shown(a, log[i].recipient);
 		to->reason = log[i].status.text ? log[i].status.text : "";
+		to->relay = log[i].status.remote ? log[i].status.remote : "none";
+		to->dsn = arena_strdup(a, status_dsn(&log[i].status).text);
 		add_named(&set, a, log[i].recipient);
 	}
 	for (size_t i = 0; i < env->rcpt_count; i++) {
@@ -74,7 +76,8 @@ add_recipients(struct arena *a, const struct envelope *env, const struct deferlo
 		HASH_FIND_STR(set, r->address, n);
 		if (r->done || n != NULL)
 			continue;
-		*to++ = (struct listing_recipient){.address = shown(a, r->address), .reason = ""};
+		*to++ = (struct listing_recipient){
+		    .address = shown(a, r->address), .reason = "", .relay = "", .dsn = ""};
 		l->rcpt_count++;
 	}
 	HASH_CLEAR(hh, set);
@@ -113,6 +116,10 @@ listing_load_blk(
 	    .size = env.data_size,
 	    .forced_expire = (e->st.st_mode & MODE_EXPIRED) != 0,
 	    .sender = shown(a, env.sender)};
+	if (e->queue == QUEUE_DEFERRED) {
+		ret->next_attempt = (int64_t)e->st.st_mtime;
+		ret->attempts = spool_attempts(&e->st, log_n > 0);
+	}
 	add_recipients(a, &env, log, log_n, ret);
 	return 0;
 }
@@ -138,7 +145,7 @@ walk_one(void *ctx, const struct spool_entry *e)
 }
 
 int
-listing_walk_blk(const struct spool *s, listing_each *each, void *ctx)
+listing_walk_blk(const struct spool *s, unsigned threads, listing_each *each, void *ctx)
 {
 	struct walk w = {.spool = s, .each = each, .ctx = ctx};
 

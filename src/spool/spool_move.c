@@ -8,6 +8,8 @@
 #include <errno.h>
 #include "internal.h"
 
+enum { ATTEMPTS_MAX = 99999 };
+
 int
 spool_locate(const struct spool *s, enum queue q, const char *id, char path[SPOOL_PATH_MAX],
     struct stat *ret)
@@ -43,8 +45,9 @@ rename_into(const struct spool *s, const char *from, const char *to)
 	return rc < 0 ? rc : fsio_rename(s->dirfd, from, to);
 }
 
-int
-spool_move_blk(const struct spool *s, const char *id, enum queue from, enum queue to, int64_t mtime)
+/* mtime < 0 leaves it. */
+static int
+move(const struct spool *s, const char *id, enum queue from, enum queue to, int64_t mtime, long ns)
 {
 	char old[SPOOL_PATH_MAX], new[SPOOL_PATH_MAX];
 	struct stat st;
@@ -54,15 +57,37 @@ spool_move_blk(const struct spool *s, const char *id, enum queue from, enum queu
 	spool_path(s, to, id, new);
 	/* The time first: once it is in the other queue, that queue's readers act on it. */
 	if (mtime >= 0)
-		rc = fsio_set_mtime(s->dirfd, old, mtime);
+		rc = fsio_set_mtime_ns(s->dirfd, old, mtime, ns);
 	if (rc == 0)
 		rc = rename_into(s, old, new);
 	if (rc != -ENOENT)
 		return rc;
 	rc = spool_locate(s, from, id, old, &st);
 	if (rc == 0 && mtime >= 0)
-		rc = fsio_set_mtime(s->dirfd, old, mtime);
+		rc = fsio_set_mtime_ns(s->dirfd, old, mtime, ns);
 	return rc < 0 ? rc : rename_into(s, old, new);
+}
+
+int
+spool_move_blk(const struct spool *s, const char *id, enum queue from, enum queue to, int64_t mtime)
+{
+	return move(s, id, from, to, mtime, 0);
+}
+
+int
+spool_defer_blk(const struct spool *s, const char *id, int64_t next_attempt, unsigned attempts)
+{
+	long ns = attempts < ATTEMPTS_MAX ? (long)attempts : ATTEMPTS_MAX;
+
+	return move(s, id, QUEUE_ACTIVE, QUEUE_DEFERRED, next_attempt > 0 ? next_attempt : 0, ns);
+}
+
+unsigned
+spool_attempts(const struct stat *st, bool has_log)
+{
+	long ns = st->st_mtim.tv_nsec;
+
+	return ns >= 1 && ns <= ATTEMPTS_MAX ? (unsigned)ns : has_log;
 }
 
 int

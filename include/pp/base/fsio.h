@@ -43,6 +43,8 @@ int fsio_rmdir(int dirfd, const char *path);
 int fsio_mkdir(int dirfd, const char *path, mode_t mode);
 /* Sets atime and mtime, seconds. */
 int fsio_set_mtime(int dirfd, const char *path, int64_t mtime);
+/* The same with nanoseconds. */
+int fsio_set_mtime_ns(int dirfd, const char *path, int64_t mtime, long ns);
 int fsio_stat(int dirfd, const char *path, struct stat *ret);
 /* Free bytes for an unprivileged writer, and whether an inode is free. */
 int fsio_free_space(int dirfd, int64_t *ret_bytes, int64_t *ret_inodes);

@@ -1,11 +1,13 @@
 /*
  * listing.h - what postqueue shows: one entry per message, and Postfix's showq protocol.
  * THREAD listing_*_blk: lanes and commands. Encoding and decoding are pure.
- * OWNS   the strings of an entry live until the callback returns (or in the arena given).
+ * OWNS   the strings of an entry live until the callback returns (or as the arena given does).
  * ERRORS 0 or -errno; a callback's non-zero answer ends the walk and is returned.
  *
  * The protocol: a block that names it, a block per message, an empty block. A block is a run of
  * "name NUL value NUL" and a last NUL. The server speaks first and the client says nothing.
+ * Extended, which only our own commands ask for, it has next_attempt and attempts behind the
+ * sender of deferred mail, and relay and dsn behind the reason of a recipient that was tried.
  */
 #pragma once
 #include "pp/base/mem.h"
@@ -14,6 +16,8 @@
 struct listing_recipient {
 	const char *address; /* as shown: quoted, controls as `?` */
 	const char *reason;  /* why it waits; "" = nothing is known */
+	const char *relay;   /* who said so, or "none"; "" = it was not tried */
+	const char *dsn;     /* "4.4.1"; "" = it was not tried */
 };
 
 struct listing {
@@ -25,6 +29,8 @@ struct listing {
 	const char *sender; /* as shown; MAILER-DAEMON for the null sender */
 	const struct listing_recipient *rcpt;
 	size_t rcpt_count;
+	int64_t next_attempt; /* seconds; 0 = not in deferred, or not said */
+	unsigned attempts;    /* rounds that were tried; of deferred mail only */
 };
 
 typedef int listing_each(void *ctx, const struct listing *l);
@@ -35,14 +41,15 @@ extern const enum queue listing_queues[];
 /* One file that a scan met. 1 = nothing to show (not ready, no sender), -ENOENT = gone. */
 int listing_load_blk(
     const struct spool *s, const struct spool_entry *e, struct arena *a, struct listing *ret);
-/* All queues. Memory is that of one message. */
-int listing_walk_blk(const struct spool *s, listing_each *each, void *ctx);
+/* All queues, read by so many threads (see crew_threads), told in directory order on the caller's.
+ * Memory is that of a few hundred messages. */
+int listing_walk_blk(const struct spool *s, unsigned threads, listing_each *each, void *ctx);
 
 int listing_encode_begin(struct buf *to);
-int listing_encode(struct buf *to, const struct listing *l);
+int listing_encode(struct buf *to, const struct listing *l, bool extended);
 int listing_encode_end(struct buf *to);
 
-/* Takes bytes as they come. -EBADMSG: not this protocol. */
+/* Takes bytes as they come, extended or not. -EBADMSG: not this protocol. */
 struct listing_decoder;
 struct listing_decoder *listing_decoder_new(listing_each *each, void *ctx);
 int listing_decode(struct listing_decoder *d, struct str bytes);

@@ -66,6 +66,11 @@ void spool_path(const struct spool *s, enum queue q, const char *id, char path[S
 /* rename(2) that never overwrites, making hash directories on the way; mtime < 0 leaves it. */
 int spool_move_blk(
     const struct spool *s, const char *id, enum queue from, enum queue to, int64_t mtime);
+/* active -> deferred. The time of the file is that of its next attempt, as everybody expects; how
+ * many rounds were tried is kept in its nanoseconds, where nobody looks. */
+int spool_defer_blk(const struct spool *s, const char *id, int64_t next_attempt, unsigned attempts);
+/* What was kept. Nanoseconds of others: one round when there is a log of it, else none. */
+unsigned spool_attempts(const struct stat *st, bool has_log);
 /* Removes the logs, then the message. */
 int spool_remove_blk(const struct spool *s, enum queue q, const char *id);
 /* Removes the message alone: for one that never had a log. */

@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static int
 collect(void *ctx, const struct listing *l)
 {
-	return listing_encode(ctx, l);
+	return listing_encode(ctx, l, true);
 }
 
 static int

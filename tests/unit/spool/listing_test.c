@@ -14,8 +14,8 @@ static const char message[] =
     "127.0.0.1[127.0.0.1]:1: Connection refused\0recipient\0\"x y\"@refused.test\0reason\0\0\0";
 
 static const struct listing_recipient two[] = {
-    {"r0@refused.test", "connect to 127.0.0.1[127.0.0.1]:1: Connection refused"},
-    {"\"x y\"@refused.test", ""},
+    {"r0@refused.test", "connect to 127.0.0.1[127.0.0.1]:1: Connection refused", "none", "4.4.1"},
+    {"\"x y\"@refused.test", "", "", ""},
 };
 static const struct listing one = {.queue = QUEUE_HOLD,
     .id = "B9EABA72909",
@@ -53,14 +53,14 @@ encoding_is_postfix(void **state)
 	listing_encode_begin(&b);
 	assert_true(str_eq(buf_str(&b), (struct str){protocol, sizeof(protocol) - 1}));
 	buf_clear(&b);
-	assert_int_equal(listing_encode(&b, &one), 0);
+	assert_int_equal(listing_encode(&b, &one, false), 0);
 	assert_true(str_eq(buf_str(&b), (struct str){message, sizeof(message) - 1}));
 	buf_clear(&b);
 	listing_encode_end(&b);
 	assert_true(str_eq(buf_str(&b), (struct str){"\0", 1}));
 	buf_fini(&b);
 	buf_init(&b, 50);
-	assert_int_equal(listing_encode(&b, &one), -ENOBUFS);
+	assert_int_equal(listing_encode(&b, &one, false), -ENOBUFS);
 	buf_fini(&b);
 }
 
@@ -190,7 +190,7 @@ walking_a_spool(void **state)
 	put_case(s, "drop-simple", "maildrop", "AAAAA4", 0600, NULL); /* not ready */
 	test_write(spool_dirfd(s), "incoming/AAAAA5", STR("rubbish"), 0700);
 	buf_init(&seen.text, 100000);
-	assert_int_equal(listing_walk_blk(s, see, &seen), 0);
+	assert_int_equal(listing_walk_blk(s, 2, see, &seen), 0);
 	assert_int_equal(seen.n, 4);
 	assert_true(str_starts(buf_str(&seen.text), STR("maildrop AAAAA3 1795")));
 	assert_non_null(strstr(buf_cstr(&seen.text), "\nactive AAAAA2 "));
@@ -205,7 +205,7 @@ walking_a_spool(void **state)
 	buf_fini(&seen.text);
 	seen = (struct seen){.stop_at = 2};
 	buf_init(&seen.text, 100000);
-	assert_int_equal(listing_walk_blk(s, see, &seen), -EPIPE);
+	assert_int_equal(listing_walk_blk(s, 2, see, &seen), -EPIPE);
 	buf_fini(&seen.text);
 	spool_close(s);
 	spool_dir_remove(dir);
