@@ -1,0 +1,39 @@
+/*
+ * bulk.h - whole queues at once: moved, expired, deleted.
+ * THREAD bulk_*_blk: lanes and commands.
+ * OWNS   nothing between two calls; what a deletion left to be unlinked lies in deleted/.
+ * ERRORS 0 or -errno of what ended the walk. What fails for one file is told, and the others go on;
+ *        that a file has gone meanwhile is no failure.
+ *
+ * Deleting is in two steps, because unlinking takes ten times as long as moving: first the mail is
+ * taken out of its queue into deleted/, each by one rename, or a whole hash directory by one; its
+ * logs follow. That is what counts, for everybody. Then deleted/ is purged, by whom and when does
+ * not matter: a purge that was killed is gone on with by the next.
+ */
+#pragma once
+#include <stdatomic.h>
+#include "pp/spool/spool.h"
+
+struct bulk {
+	const struct spool *spool;
+	bool live; /* a daemon runs: a half-written file may still become mail */
+	void (*failed)(void *ctx, enum queue q, const char *id, int rc); /* or NULL */
+	void *ctx;
+};
+
+/* Every message of `from` to where it is hashed in `to`; mtime < 0 leaves it. Adds to *count. */
+int
+bulk_move_blk(const struct bulk *b, enum queue from, enum queue to, int64_t mtime, int64_t *count);
+/* Marks those of q that are not marked yet, as postsuper -e. */
+int bulk_expire_blk(const struct bulk *b, enum queue q, int64_t *count);
+/* Takes every message of q out of it, with its logs. Where there is no deleted/, or where it cannot
+ * be used, the files are unlinked. Counts as Postfix: what was ready. */
+int bulk_delete_blk(const struct bulk *b, enum queue q, int64_t *count);
+
+/* Makes deleted/ where it is missing: for root, before it becomes the owner. */
+int bulk_prepare_blk(const struct spool *s, uid_t uid, gid_t gid);
+/* Is there something to purge? */
+bool bulk_purge_needed_blk(const struct spool *s);
+/* Unlinks what lies in deleted/, but for what a deletion or a purge is at work on. Names that are
+ * no mail are put back. *stop (or NULL) is looked at now and then: true ends it early. */
+int bulk_purge_blk(const struct spool *s, unsigned threads, const atomic_bool *stop);
