@@ -30,6 +30,7 @@ class Subject:
         self.kind = kind
         path = os.path.join(self.scratch.path, "spool")
         self.out = os.path.join(self.scratch.path, "out")
+        self.err = os.path.join(self.scratch.path, "err")
         self.logfile = self.scratch.file("log", "", 0o666)
         main = {"maillog_file": self.logfile, "maillog_file_prefixes": "/tmp, /var",
                 "inet_protocols": "ipv4", "defer_transports": "smtp, relay", "mail_owner": "postfix",
@@ -60,18 +61,20 @@ class Subject:
         else:
             argv = [command, "-c", self.system.config, *arguments]
             executable = f"{pp_harness.POSTFIX_SBIN}/{command}"
-        with open(self.out, "wb") as out:
+        with open(self.out, "wb") as out, open(self.err, "wb") as err:
             start = time.monotonic()
             done = subprocess.run(argv, executable=executable, input=given, stdout=out,
-                                  stderr=subprocess.STDOUT, check=False,
+                                  stderr=err, check=False,
                                   **({} if given else {"stdin": subprocess.DEVNULL}))
             seconds = time.monotonic() - start
-        assert done.returncode == 0, (argv, open(self.out, encoding="utf-8").read()[-500:])
+        assert done.returncode == 0, (argv, open(self.err, encoding="utf-8").read()[-500:])
         return seconds
 
     def said(self, pattern):
-        with open(self.out, encoding="utf-8") as file:
-            text = file.read()
+        text = ""
+        for path in (self.err, self.out):
+            with open(path, encoding="utf-8") as file:
+                text += file.read()
         found = re.search(pattern, text)
         assert found, (self.kind, pattern, text[-300:])
         return int(found.group(1))
