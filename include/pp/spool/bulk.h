@@ -11,7 +11,6 @@
  * not matter: a purge that was killed is gone on with by the next.
  */
 #pragma once
-#include <stdatomic.h>
 #include "pp/spool/spool.h"
 
 struct bulk {
@@ -35,5 +34,5 @@ int bulk_prepare_blk(const struct spool *s, uid_t uid, gid_t gid);
 /* Is there something to purge? */
 bool bulk_purge_needed_blk(const struct spool *s);
 /* Unlinks what lies in deleted/, but for what a deletion or a purge is at work on. Names that are
- * no mail are put back. *stop (or NULL) is looked at now and then: true ends it early. */
-int bulk_purge_blk(const struct spool *s, unsigned threads, const atomic_bool *stop);
+ * no mail are put back. stop (or NULL) is asked now and then, on the caller's thread. */
+int bulk_purge_blk(const struct spool *s, unsigned threads, bool (*stop)(void *ctx), void *ctx);
