@@ -71,17 +71,24 @@ spool_lane(const struct spool *s)
 	return s->lane;
 }
 
+/* Made for each file of long walks: no printf. */
 void
 spool_path_depth(enum queue q, const char *id, int depth, char path[SPOOL_PATH_MAX])
 {
+	const char *queue = spool_queue_name(q);
 	char letters[SPOOL_DEPTH_MAX + 1];
-	int n = snprintf(path, SPOOL_PATH_MAX, "%s/", spool_queue_name(q));
+	size_t n = strlen(queue), id_n = strlen(id);
 
-	spool_hash_letters(id, letters);
-	for (int i = 0; i < depth; i++)
-		n += snprintf(path + n, (size_t)(SPOOL_PATH_MAX - n), "%c/", letters[i]);
-	n += snprintf(path + n, (size_t)(SPOOL_PATH_MAX - n), "%s", id);
-	PP_ASSERT(n < SPOOL_PATH_MAX);
+	PP_ASSERT(n + 1 + 2 * (size_t)depth + id_n < SPOOL_PATH_MAX);
+	memcpy(path, queue, n);
+	path[n++] = '/';
+	if (depth > 0)
+		spool_hash_letters(id, letters);
+	for (int i = 0; i < depth; i++) {
+		path[n++] = letters[i];
+		path[n++] = '/';
+	}
+	memcpy(path + n, id, id_n + 1);
 }
 
 void

@@ -95,16 +95,18 @@ spool_id_is_long(struct str id)
 void
 spool_hash_letters(const char *id, char letters[SPOOL_DEPTH_MAX + 1])
 {
+	static const char hex[] = "0123456789ABCDEF";
+	struct str text = str_of(id);
+	char usec_text[SHORT_USEC_DIGITS + 1];
 	unsigned long usec;
-	char text[SPOOL_ID_MAX];
-	size_t n;
 
-	if (long_usec(str_of(id), &usec))
-		snprintf(text, sizeof(text), "%0*lX", SHORT_USEC_DIGITS, usec);
-	else
-		snprintf(text, sizeof(text), "%s", id);
-	n = strlen(text);
+	if (long_usec(text, &usec)) {
+		/* Four digits of 52 may say more than a million, which needs one more of 16. */
+		text = (struct str){usec_text, SHORT_USEC_DIGITS + (usec > 0xfffff)};
+		for (size_t i = text.n; i-- > 0; usec >>= 4)
+			usec_text[i] = hex[usec & 15];
+	}
 	for (size_t i = 0; i < SPOOL_DEPTH_MAX; i++)
-		letters[i] = i < n ? text[i] : '_';
+		letters[i] = i < text.n ? text.p[i] : '_';
 	letters[SPOOL_DEPTH_MAX] = '\0';
 }

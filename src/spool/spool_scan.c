@@ -1,89 +1,48 @@
 /*
- * spool_scan.c - walks one queue, whatever its hash depth.
+ * spool_scan.c - every file of a queue with its status, for those who must look at each of them.
  *
- * Directories are read in their own order and depth first, as Postfix's tools do, so that listings
- * agree. Memory does not grow with the queue: one open directory per level.
+ * What is told of a file was true a moment ago. One that has vanished since is left out here or
+ * answered with -ENOENT by whatever the caller does to it.
  */
 #include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
-#include "internal.h"
-
-static int scan_directory(const struct scan *sc, const char *path, int level);
+#include "names.h"
 
 static int
-scan_file(const struct scan *sc, int dirfd, const char *dir, const char *name)
+scan_name(const struct scan *sc, const struct name *n)
 {
 	char path[SPOOL_PATH_MAX], want[SPOOL_PATH_MAX];
-	struct spool_entry e = {.id = name, .queue = sc->queue, .path = path};
-	bool valid = spool_id_valid(str_of(name));
+	struct spool_entry e = {.id = n->name, .queue = sc->queue, .path = path};
+	bool valid = spool_id_valid(str_of(n->name));
 
-	if ((!valid && !sc->any) || fsio_stat(dirfd, name, &e.st) < 0)
-		return 0; /* none of ours, or vanished meanwhile */
-	if (S_ISDIR(e.st.st_mode) && !sc->any)
+	if (!sc->any && (!valid || n->type == DT_DIR))
 		return 0;
-	if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, name) >= sizeof(path))
+	if (fsio_stat(n->dir->fd, n->name, &e.st) < 0)
+		return 0;
+	if ((size_t)snprintf(path, sizeof(path), "%s/%s", n->dir->path, n->name) >= sizeof(path))
 		return 0;
 	if (valid) {
-		spool_path(sc->spool, sc->queue, name, want);
+		spool_path(sc->spool, sc->queue, n->name, want);
 		e.misplaced = strcmp(path, want) != 0;
 	}
 	return sc->each(sc->ctx, &e);
 }
 
-static int
-scan_entry(const struct scan *sc, int dirfd, const char *dir, const struct dirent *d, int level)
-{
-	char path[SPOOL_PATH_MAX];
-	bool letter = d->d_name[0] != '.' && d->d_name[1] == '\0' && sc->queue != QUEUE_MAILDROP;
-	struct stat st;
-
-	if (d->d_name[0] == '.')
-		return 0;
-	if (!letter || level >= SPOOL_DEPTH_MAX)
-		return scan_file(sc, dirfd, dir, d->d_name);
-	if (fsio_stat(dirfd, d->d_name, &st) < 0)
-		return 0;
-	if (!S_ISDIR(st.st_mode))
-		return scan_file(sc, dirfd, dir, d->d_name);
-	if ((size_t)snprintf(path, sizeof(path), "%s/%s", dir, d->d_name) >= sizeof(path))
-		return 0;
-	return scan_directory(sc, path, level + 1);
-}
-
-static int
-scan_directory(const struct scan *sc, const char *path, int level)
-{
-	int fd = fsio_open_dir(sc->spool->dirfd, path), rc = 0;
-	struct dirent *d;
-	DIR *dir;
-
-	if (fd < 0)
-		return level > 0 && fd == -ENOENT ? 0 : fd;
-	dir = fdopendir(fd);
-	if (dir == NULL) {
-		rc = -errno;
-		fsio_close(fd);
-		return rc;
-	}
-	while (rc == 0) {
-		errno = 0;
-		d = readdir(dir);
-		if (d == NULL) {
-			rc = -errno;
-			break;
-		}
-		rc = scan_entry(sc, fd, path, d, level);
-	}
-	closedir(dir);
-	return rc;
-}
-
 int
 spool_scan(const struct scan *sc)
 {
-	return scan_directory(sc, spool_queue_name(sc->queue), 0);
+	struct names names;
+	struct name name;
+	int rc = names_open(&names, sc->spool, sc->queue);
+
+	while (rc == 0) {
+		rc = names_next(&names, &name);
+		if (rc <= 0)
+			break;
+		rc = scan_name(sc, &name);
+	}
+	names_close(&names);
+	return rc;
 }
 
 int
