@@ -75,7 +75,9 @@ class System:
         self.main.update(main)
         self.master = master
         self.process = None
+        self.output = None
         self.log = None
+        self.logfile = None
         self.port = None
         self.write_config()
 
@@ -138,9 +140,22 @@ class System:
     def is_up(self):
         return self.process is not None and self.process.poll() is None
 
+    def log_to_file(self):
+        """For programs that read the log: it goes to a file, and tests follow that."""
+        self.logfile = self.scratch.file(f"{self.name}.log", "", 0o666)
+        self.write_config(maillog_file=self.logfile)
+        return self
+
+    def _started(self, argv, **options):
+        self.process, self.output = self.scratch.start(argv, self.name, **options)
+        self.log = self.output
+        if self.logfile:
+            _, self.log = self.scratch.start(["tail", "-n", "+1", "-F", self.logfile],
+                                             f"{self.name}.log")
+
     def wait_exit(self, timeout=None):
         code = self.process.wait(timeout or TIMEOUT)
-        self.log.thread.join(TIMEOUT)
+        self.output.thread.join(TIMEOUT)
         return code
 
     def stop(self, timeout=None):
@@ -180,9 +195,9 @@ class Pennypost(System):
         self.scratch.on_exit(self.ready.close)
         config = ["-c", self.config] if self.config else []
         argv = self.wrapper + [self.binary, *config, "run", "--ready-fd", str(their_ready)]
-        self.process, self.log = self.scratch.start(
-            argv, self.name, pass_fds=[their_ready], env=self.env, cwd=self.scratch.path, user=self.user,
-            group=self.user and gid_of(self.user), extra_groups=[] if self.user else None)
+        self._started(argv, pass_fds=[their_ready], env=self.env, cwd=self.scratch.path,
+                      user=self.user, group=self.user and gid_of(self.user),
+                      extra_groups=[] if self.user else None)
         os.close(their_ready)
         return self
 
@@ -269,9 +284,8 @@ class Postfix(System):
     def start(self):
         if os.path.isdir(f"{self.queue}/deferred"):
             self.command("postsuper", "-s")  # at its start it could not log what it renames
-        self.process, self.log = self.scratch.start(
-            [f"{POSTFIX_SBIN}/postfix", "-c", self.config, "start-fg"], self.name,
-            start_new_session=True)
+        self._started([f"{POSTFIX_SBIN}/postfix", "-c", self.config, "start-fg"],
+                      start_new_session=True)
         self.scratch.on_exit(self._end)
         self.log.wait_for(r"daemon started")
         self.port = self.listen
