@@ -224,6 +224,23 @@ fsio_lock(int fd, bool wait)
 }
 
 int
+fsio_lock_shared(int fd)
+{
+	int rc;
+
+	do
+		rc = flock(fd, LOCK_SH | LOCK_NB);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? -errno : 0;
+}
+
+void
+fsio_unlock(int fd)
+{
+	flock(fd, LOCK_UN);
+}
+
+int
 fsio_rename(int dirfd, const char *from, const char *to)
 {
 	if (renameat2(dirfd, from, dirfd, to, RENAME_NOREPLACE) == 0)

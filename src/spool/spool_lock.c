@@ -1,9 +1,10 @@
 /*
- * spool_lock.c - one daemon per spool.
+ * spool_lock.c - one daemon per spool, and none while a command rearranges it.
  *
  * The lock is Postfix's own: flock(2) on pid/master.pid, so that its master and our daemon exclude
  * each other. The number in the file is for people; only the lock counts, and the kernel gives it
- * back when the holder dies.
+ * back when the holder dies. Commands share it: they do not disturb each other, and a daemon that
+ * finds nothing but them waits for their end, where another daemon is refused at once.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 enum {
 	LOCK_TRIES = 5, /* somebody who only tests holds it for a moment */
 	LOCK_PAUSE_MS = 10,
+	COMMAND_TRIES = 3000, /* how long a command may keep a daemon from starting */
 };
 
 static pid_t
@@ -30,10 +32,29 @@ read_holder(int fd)
 	return (pid_t)pid;
 }
 
+static int
+take(int fd)
+{
+	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
+	int daemons = 0, commands = 0, rc;
+
+	while ((rc = fsio_lock(fd, false)) == -EWOULDBLOCK) {
+		if (fsio_lock_shared(fd) == 0)
+			commands++;
+		else
+			daemons++;
+		/* Not kept while we sleep: two that start would keep each other out. */
+		fsio_unlock(fd);
+		if (daemons >= LOCK_TRIES || commands >= COMMAND_TRIES)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return rc;
+}
+
 int
 spool_lock(struct spool *s, pid_t *ret_holder)
 {
-	const struct timespec pause = {.tv_nsec = LOCK_PAUSE_MS * 1000000L};
 	char text[64];
 	int fd, rc, n;
 
@@ -41,9 +62,7 @@ spool_lock(struct spool *s, pid_t *ret_holder)
 	fd = fsio_open_append(s->dirfd, LOCK_FILE, 0644);
 	if (fd < 0)
 		return fd;
-	for (int tries = 1; (rc = fsio_lock(fd, false)) == -EWOULDBLOCK && tries < LOCK_TRIES;
-	     tries++)
-		nanosleep(&pause, NULL);
+	rc = take(fd);
 	if (rc == 0)
 		rc = fsio_truncate(fd, 0);
 	if (rc == 0) {
@@ -61,6 +80,25 @@ spool_lock(struct spool *s, pid_t *ret_holder)
 }
 
 int
+spool_hold(const struct spool *s, int *ret_fd)
+{
+	int fd = fsio_open_read(s->dirfd, LOCK_FILE), rc;
+
+	if (fd == -ENOENT) {
+		*ret_fd = -1; /* no daemon was ever here */
+		return 0;
+	}
+	if (fd < 0)
+		return fd;
+	rc = fsio_lock_shared(fd);
+	if (rc == 0)
+		*ret_fd = fd;
+	else
+		fsio_close(fd);
+	return rc;
+}
+
+int
 spool_lock_test(const struct spool *s, pid_t *ret_holder)
 {
 	int fd = fsio_open_read(s->dirfd, LOCK_FILE), rc;
@@ -69,7 +107,7 @@ spool_lock_test(const struct spool *s, pid_t *ret_holder)
 		return 0;
 	if (fd < 0)
 		return fd;
-	rc = fsio_lock(fd, false);
+	rc = fsio_lock_shared(fd);
 	if (rc == -EWOULDBLOCK) {
 		*ret_holder = read_holder(fd);
 		rc = 1;

@@ -34,6 +34,9 @@ int fsio_chown(int fd, uid_t uid, gid_t gid);
 int fsio_truncate(int fd, off_t size);
 /* flock(2), whole file, exclusive; -EWOULDBLOCK when somebody has it and wait is false. */
 int fsio_lock(int fd, bool wait);
+/* Shared, without waiting. */
+int fsio_lock_shared(int fd);
+void fsio_unlock(int fd);
 /* Like rename(2), but -EEXIST when the new name exists: a queue file is never overwritten. */
 int fsio_rename(int dirfd, const char *from, const char *to);
 /* -ENOENT is an error here as everywhere; callers for whom it is none say so. */

@@ -49,6 +49,9 @@ const char *spool_directory(const struct spool *s);
 int spool_lock(struct spool *s, pid_t *ret_holder);
 /* Is it held by a daemon now? 1 and its pid, 0, or -errno. */
 int spool_lock_test(const struct spool *s, pid_t *ret_holder);
+/* For a command: no daemon starts until *ret_fd is closed (-1: there is nothing to lock, close it
+ * all the same). -EWOULDBLOCK: one runs. */
+int spool_hold(const struct spool *s, int *ret_fd);
 
 const char *spool_queue_name(enum queue q);
 /* QUEUE_COUNT when there is none of that name. */

@@ -304,6 +304,7 @@ one_daemon_per_spool(void **state)
 	struct spool *other = spool_dir_open(f->dir, false, 0);
 	struct buf pid;
 	pid_t holder = 1;
+	int fd;
 
 	assert_int_equal(spool_lock_test(f->s, &holder), 0);
 	assert_int_equal(spool_lock(f->s, &holder), 0);
@@ -315,8 +316,40 @@ one_daemon_per_spool(void **state)
 	assert_true(test_read(&pid, "%s/pid/master.pid", f->dir));
 	assert_int_equal(pid.n, 33); /* as Postfix writes it */
 	buf_fini(&pid);
+	assert_int_equal(spool_hold(other, &fd), -EWOULDBLOCK);
 	spool_close(other);
 	assert_string_equal(spool_directory(f->s), f->dir);
+}
+
+static void *
+give_back(void *fd)
+{
+	fsio_close(*(int *)fd);
+	return NULL;
+}
+
+/* Commands share it, are no daemon to anybody, and are waited for. */
+static void
+commands_hold_a_daemon_back(void **state)
+{
+	struct fixture *f = *state;
+	struct spool *other = spool_dir_open(f->dir, false, 0);
+	pthread_t thread;
+	pid_t holder = 1;
+	int a, b;
+
+	assert_int_equal(spool_hold(f->s, &a), 0); /* no daemon was here yet */
+	assert_int_equal(a, -1);
+	test_write(spool_dirfd(f->s), "pid/master.pid", STR("1\n"), 0644);
+	assert_int_equal(spool_hold(f->s, &a), 0);
+	assert_int_equal(spool_hold(other, &b), 0);
+	assert_int_equal(spool_lock_test(other, &holder), 0);
+	fsio_close(b);
+	assert_int_equal(pthread_create(&thread, NULL, give_back, &a), 0);
+	assert_int_equal(spool_lock(other, &holder), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(spool_hold(f->s, &a), -EWOULDBLOCK);
+	spool_close(other);
 }
 
 static void
@@ -355,6 +388,7 @@ main(int argc, char **argv)
 	    WITH(removal_takes_the_logs),
 	    WITH(scans_see_all_depths),
 	    WITH(one_daemon_per_spool),
+	    WITH(commands_hold_a_daemon_back),
 	    cmocka_unit_test(ready_files),
 	};
 
