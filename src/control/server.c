@@ -16,9 +16,9 @@
 
 enum {
 	REQUEST_MAX = 4096,
-	OUTPUT_MAX = 64 * 1024 * 1024,
-	REQUESTS_MAX = 64,      /* connections at once; more are closed */
-	REQUEST_TIMEOUT = 10000 /* ms to send the command */
+	OUTPUT_MAX = 256 * 1024, /* what a client has not read yet; who sends more waits for it */
+	REQUESTS_MAX = 64,       /* connections at once; more are closed */
+	REQUEST_TIMEOUT = 10000  /* ms to send the command */
 };
 
 struct control_server {
@@ -42,8 +42,9 @@ struct control_request {
 	uid_t uid;
 	bool asked; /* the command was read */
 	bool writing, ended, dead;
+	void (*drained)(void *ctx);
 	void (*gone)(void *ctx);
-	void *gone_ctx;
+	void *keep_ctx;
 };
 
 static void
@@ -88,10 +89,10 @@ request_lost(struct control_request *r)
 		return;
 	r->dead = true;
 	uv_read_stop((uv_stream_t *)&r->pipe);
-	r->gone = NULL;
+	r->gone = r->drained = NULL;
 	if (gone) {
 		r->ended = true;
-		gone(r->gone_ctx);
+		gone(r->keep_ctx);
 	}
 	if (r->ended || !r->asked)
 		request_close(r);
@@ -106,10 +107,14 @@ request_sent(uv_write_t *w, int status)
 
 	r->writing = false;
 	buf_clear(&r->sending);
-	if (status < 0)
+	if (status < 0) {
 		request_lost(r);
-	else
-		request_send(r);
+		return;
+	}
+	request_send(r);
+	/* What was behind it is on its way: there is room for as much again. */
+	if (r->drained)
+		r->drained(r->keep_ctx);
 }
 
 static void
@@ -156,6 +161,31 @@ control_bytes(struct control_request *r, struct str bytes)
 }
 
 void
+control_take(struct control_request *r, struct buf *bytes)
+{
+	struct buf empty = r->out;
+
+	PP_ON(r->server->loop);
+	if (r->dead || buf_str(&r->out).n > 0) {
+		control_bytes(r, buf_str(bytes));
+		return;
+	}
+	/* Each buffer keeps its own maximum. */
+	r->out = *bytes;
+	r->out.max = empty.max;
+	empty.max = bytes->max;
+	*bytes = empty;
+	buf_clear(bytes);
+	request_send(r);
+}
+
+void
+control_on_drained(struct control_request *r, void (*drained)(void *ctx))
+{
+	r->drained = drained;
+}
+
+void
 control_line(struct control_request *r, const char *fmt, ...)
 {
 	struct buf line = {.max = 64 * 1024};
@@ -173,7 +203,7 @@ void
 control_end(struct control_request *r)
 {
 	PP_ON(r->server->loop);
-	r->gone = NULL;
+	r->gone = r->drained = NULL;
 	r->ended = true;
 	if (r->dead)
 		request_close(r);
@@ -185,7 +215,7 @@ void
 control_keep(struct control_request *r, void (*gone)(void *ctx), void *ctx)
 {
 	r->gone = gone;
-	r->gone_ctx = ctx;
+	r->keep_ctx = ctx;
 }
 
 static const struct control_command *

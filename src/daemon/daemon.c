@@ -111,6 +111,7 @@ all_created(struct daemon *d)
 	    .loop = d->qmgr_loop,
 	    .setup = d->gen->cleanup,
 	    .disk = d->disk,
+	    .background = d->background,
 	    .io = d->io_loops,
 	    .io_count = d->io_count,
 	    .agents = d->agents,
@@ -234,6 +235,7 @@ daemon_io_ended(struct daemon *d)
 	spool_set_lane(d->spool, NULL);
 	lane_free(d->sasl);
 	lane_free(d->slow);
+	lane_free(d->background);
 	lane_free(d->disk);
 	for (unsigned i = 0; i < d->io_count; i++)
 		loop_stop(d->io_loops[i]);
@@ -248,6 +250,7 @@ loops_start(struct daemon *d)
 
 	d->disk = lane_new("disk", DISK_THREADS);
 	d->slow = lane_new("slow", SLOW_THREADS);
+	d->background = lane_new("back", BACKGROUND_THREADS);
 	d->sasl = lane_new("sasl", 1);
 	spool_set_lane(d->spool, d->disk);
 	d->io_count = io_wanted(d->gen->cleanup.config->params);

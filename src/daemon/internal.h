@@ -20,6 +20,7 @@ enum {
 	AGENTS_MAX = 8,
 	DISK_THREADS = 4,
 	SLOW_THREADS = 2,
+	BACKGROUND_THREADS = 2,
 };
 
 /* One master.cf inet row that is ours, bound. */
@@ -76,7 +77,7 @@ struct daemon {
 	int master_lock; /* fd of data_directory/master.lock */
 	uid_t uid;
 	gid_t gid, setgid_group;
-	struct lane *disk, *slow, *sasl;
+	struct lane *disk, *slow, *background, *sasl;
 	struct smtpd_counts *counts;
 	struct io *io[IO_MAX];
 	struct loop *io_loops[IO_MAX];
@@ -138,6 +139,7 @@ size_t daemon_orders_count(void);
 void daemon_event(void *ctx, const char *line);
 void daemon_watchers_end(struct daemon *d);
 /* showq.c */
+void daemon_order_list(void *ctx, struct control_request *r, const char *arg);
 extern const struct control_command daemon_showq;
 /* start.c */
 int daemon_prepare(struct daemon *d, const struct say *say, void (*log_ready)(void *ctx));

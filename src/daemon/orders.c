@@ -196,6 +196,7 @@ const struct control_command daemon_orders[] = {
     {"flush", order_flush, true},
     {"flush-id", order_flush_id, true},
     {"flush-site", order_flush_site, true},
+    {"list", daemon_order_list, true},
     {"reload", order_reload, false},
     {"status", order_status, true},
     {"stop", order_stop, false},

@@ -1,92 +1,75 @@
 /*
- * showq.c - the queue listing, in Postfix's own protocol, for our postqueue and everybody's.
+ * showq.c - the queue listing: in Postfix's own protocol for everybody, extended for our commands.
  *
- * The walk over the directories runs on the slow lane and sends pieces as they come, so the first
- * lines are there at once and memory holds no whole listing on this side of the socket.
+ * The queue manager makes the pieces, and makes the next when the client has taken one, so that a
+ * client that does not read costs a piece or two and not the whole listing.
  */
 #include "internal.h"
 #include "pp/base/mem.h"
-#include "pp/runtime/crew.h"
-#include "pp/spool/listing.h"
-
-enum { PIECE = 64 * 1024, PIECE_MAX = 16 * 1024 * 1024 };
 
 struct showq {
-	struct lane_job job;
-	struct daemon *daemon;
 	struct control_request *request;
-	struct buf piece;
-};
-
-struct showq_piece {
-	struct post post;
-	struct control_request *request;
-	struct buf bytes;
+	struct qmgr_listing *listing;
 };
 
 static void
-piece_on_main(struct post *p)
+showq_free(struct showq *s)
 {
-	struct showq_piece *piece = PP_CONTAINER(p, struct showq_piece, post);
-
-	control_bytes(piece->request, buf_str(&piece->bytes));
-	buf_fini(&piece->bytes);
-	mem_free(piece);
+	qmgr_listing_free(s->listing);
+	mem_free(s);
 }
 
 static void
-piece_send(struct showq *q)
+showq_gone(void *ctx)
 {
-	struct showq_piece *piece = MEM_NEW(struct showq_piece);
-
-	piece->request = q->request;
-	piece->bytes = q->piece;
-	buf_init(&q->piece, PIECE_MAX);
-	post_to(q->daemon->main, &piece->post, piece_on_main);
-}
-
-static int
-one_message(void *ctx, const struct listing *l)
-{
-	struct showq *q = ctx;
-
-	listing_encode(&q->piece, l, false);
-	if (buf_str(&q->piece).n >= PIECE)
-		piece_send(q);
-	return 0;
+	showq_free(ctx);
 }
 
 static void
-showq_work(struct lane_job *job)
+showq_drained(void *ctx)
 {
-	struct showq *q = PP_CONTAINER(job, struct showq, job);
+	struct showq *s = ctx;
 
-	listing_encode_begin(&q->piece);
-	listing_walk_blk(q->daemon->spool, crew_threads(), one_message, q);
-	listing_encode_end(&q->piece);
-	piece_send(q);
+	qmgr_listing_more(s->listing);
 }
 
 static void
-showq_done(struct lane_job *job)
+showq_piece(void *ctx, struct buf *bytes, bool last)
 {
-	struct showq *q = PP_CONTAINER(job, struct showq, job);
+	struct showq *s = ctx;
+	struct control_request *r = s->request;
 
-	control_end(q->request);
-	buf_fini(&q->piece);
-	mem_free(q);
+	if (last) {
+		showq_free(s);
+		control_keep(r, NULL, NULL);
+		control_take(r, bytes);
+		control_end(r);
+	} else {
+		control_take(r, bytes); /* may find the client gone */
+	}
+}
+
+static void
+begin(struct daemon *d, struct control_request *r, bool extended)
+{
+	struct showq *s = MEM_NEW(struct showq);
+
+	s->request = r;
+	s->listing = qmgr_listing_new(d->qmgr, extended, showq_piece, s);
+	control_keep(r, showq_gone, s);
+	control_on_drained(r, showq_drained);
 }
 
 static void
 showq_run(void *ctx, struct control_request *r, const char *arg)
 {
-	struct daemon *d = ctx;
-	struct showq *q = MEM_NEW(struct showq);
+	begin(ctx, r, false);
+}
 
-	q->daemon = d;
-	q->request = r;
-	buf_init(&q->piece, PIECE_MAX);
-	lane_run(d->slow, lane_key("showq"), &q->job, showq_work, showq_done);
+void
+daemon_order_list(void *ctx, struct control_request *r, const char *arg)
+{
+	begin(ctx, r, true);
 }
 
 const struct control_command daemon_showq = {NULL, showq_run, true};

@@ -1,10 +1,34 @@
 /*
- * deferred.c - the index of deferred mail: when each is due.
+ * deferred.c - the deferred mail: when each is due, and its details for those who ask.
  *
  * A heap instead of Postfix's scan: a mail is tried in the second it is due, whatever the size of
- * the queue. The directory stays the truth; the scan corrects this index.
+ * the queue. The directory stays the truth; the scan corrects this index, and details come from
+ * the files alone, whether a walk met them or a round has just ended, so there is one way only that
+ * they can be wrong. They are read in the background, a batch at a time: nothing waits for them.
  */
+#include <errno.h>
 #include "internal.h"
+#include "pp/base/mem.h"
+
+enum {
+	BATCH = 64,     /* files read in one go */
+	GATHER_MS = 50, /* mail that is deferred together is read together */
+	WANTED_FIRST = 1024,
+};
+
+struct wanted_file {
+	struct listing listing;
+	struct arena arena;
+	int rc;
+	char id[SPOOL_ID_MAX];
+};
+
+struct details_batch {
+	struct lane_job job;
+	struct qmgr *q;
+	size_t n;
+	struct wanted_file file[BATCH];
+};
 
 static void
 due_fired(struct timer *t)
@@ -18,22 +42,129 @@ due_fired(struct timer *t)
 static void
 arm(struct qmgr *q)
 {
-	struct heap_node *first = heap_first(&q->due);
+	struct qmgr_deferred *first = index_first(&q->index);
 	int64_t wait;
 
 	if (first == NULL || q->stopping)
 		return;
-	wait = first->key - qmgr_now();
+	wait = first->when - qmgr_now();
 	timer_start(q->loop, &q->due_timer, wait > 60 ? 60000 : wait * 1000, due_fired);
+}
+
+int
+qmgr_listing_file_blk(const struct spool *s, const char *id, struct arena *a, struct listing *ret)
+{
+	char path[SPOOL_PATH_MAX];
+	struct spool_entry e = {.id = id, .queue = QUEUE_DEFERRED, .path = path};
+	int rc;
+
+	spool_path(s, QUEUE_DEFERRED, id, path);
+	rc = fsio_stat(spool_dirfd(s), path, &e.st);
+	return rc < 0 ? rc : listing_load_blk(s, &e, a, ret);
+}
+
+static void
+batch_work(struct lane_job *job)
+{
+	struct details_batch *b = PP_CONTAINER(job, struct details_batch, job);
+
+	lane_give_way();
+	for (size_t i = 0; i < b->n; i++) {
+		struct wanted_file *f = &b->file[i];
+
+		f->rc = qmgr_listing_file_blk(b->q->spool, f->id, &f->arena, &f->listing);
+		if (f->rc == 0 && f->listing.rcpt_count > DETAILS_RCPT_MAX) {
+			f->rc = -ENOBUFS; /* a listing reads it again */
+			arena_fini(&f->arena);
+		}
+	}
+}
+
+static void batch_begin(struct qmgr *q);
+
+static void
+batch_done(struct lane_job *job)
+{
+	struct details_batch *b = PP_CONTAINER(job, struct details_batch, job);
+	struct qmgr *q = b->q;
+
+	for (size_t i = 0; i < b->n; i++) {
+		struct wanted_file *f = &b->file[i];
+		struct qmgr_deferred *d = qmgr_deferred_find(q, f->id);
+
+		/* Otherwise gone, or here anew: what was read is of another round. */
+		if (d && d->is_loading) {
+			d->is_loading = false;
+			if (f->rc == 0)
+				index_keep(&q->index, d, &f->listing);
+		}
+		arena_fini(&f->arena);
+	}
+	mem_free(b);
+	q->jobs--;
+	q->is_loading = false;
+	batch_begin(q);
+	qmgr_idle_check(q);
+}
+
+static void
+batch_begin(struct qmgr *q)
+{
+	struct details_batch *b = NULL;
+
+	if (q->is_loading || q->stopping)
+		return;
+	while (q->wanted_n > 0 && (b == NULL || b->n < BATCH)) {
+		struct qmgr_deferred *d = index_at(&q->index, q->wanted[--q->wanted_n]);
+
+		if (d == NULL || !d->is_wanted)
+			continue;
+		if (b == NULL)
+			b = MEM_NEW(struct details_batch);
+		d->is_wanted = false;
+		d->is_loading = true;
+		snprintf(b->file[b->n++].id, SPOOL_ID_MAX, "%s", index_id(d));
+	}
+	if (q->wanted_n == 0) {
+		mem_free(q->wanted);
+		q->wanted = NULL;
+		q->wanted_room = 0;
+	}
+	if (b == NULL)
+		return;
+	b->q = q;
+	q->is_loading = true;
+	q->jobs++;
+	lane_run(q->o.background, LANE_DETAILS, &b->job, batch_work, batch_done);
+}
+
+static void
+gather_fired(struct timer *t)
+{
+	batch_begin(PP_CONTAINER(t, struct qmgr, details_timer));
+}
+
+static void
+want(struct qmgr *q, struct qmgr_deferred *d)
+{
+	index_unkeep(&q->index, d);
+	d->is_loading = false;
+	if (d->is_wanted)
+		return;
+	d->is_wanted = true;
+	if (q->wanted_n == q->wanted_room) {
+		q->wanted_room = q->wanted_room ? q->wanted_room * 2 : WANTED_FIRST;
+		q->wanted = mem_realloc(q->wanted, q->wanted_room * sizeof(*q->wanted));
+	}
+	q->wanted[q->wanted_n++] = index_slot(&q->index, d);
+	if (!q->is_loading && !q->stopping && q->details_timer.loop == NULL)
+		timer_start(q->loop, &q->details_timer, GATHER_MS, gather_fired);
 }
 
 struct qmgr_deferred *
 qmgr_deferred_find(struct qmgr *q, const char *id)
 {
-	struct qmgr_deferred *d;
-
-	HASH_FIND_STR(q->deferred, id, d);
-	return d;
+	return index_find(&q->index, id);
 }
 
 void
@@ -41,61 +172,68 @@ qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when)
 {
 	struct qmgr_deferred *d = qmgr_deferred_find(q, id);
 
-	if (d == NULL) {
-		size_t n = strlen(id) + 1;
-
-		d = mem_alloc(sizeof(*d) + n);
-		memcpy(d->id, id, n);
-		HASH_ADD_STR(q->deferred, id, d);
-	}
-	d->generation = q->generation;
-	heap_put(&q->due, &d->node, when);
-	if (heap_first(&q->due) == &d->node)
+	if (d == NULL)
+		d = index_add(&q->index, id, when);
+	else
+		index_move(&q->index, d, when);
+	qmgr_deferred_seen(q, d);
+	want(q, d);
+	if (index_first(&q->index) == d)
 		arm(q);
 }
 
 void
 qmgr_deferred_drop(struct qmgr *q, struct qmgr_deferred *d)
 {
-	heap_drop(&q->due, &d->node);
-	HASH_DEL(q->deferred, d);
-	mem_free(d);
+	index_drop(&q->index, d);
 }
 
 int64_t
 qmgr_deferred_when(const struct qmgr_deferred *d)
 {
-	return d->node.key;
+	return d->when;
 }
 
 void
 qmgr_deferred_seen(struct qmgr *q, struct qmgr_deferred *d)
 {
-	d->generation = q->generation;
+	d->generation = q->generation & 0xff;
+}
+
+void
+qmgr_deferred_retry(struct qmgr *q, struct qmgr_deferred *d)
+{
+	int64_t now = qmgr_now();
+
+	if (d->when > now)
+		index_move(&q->index, d, now);
+	if (index_first(&q->index) == d)
+		arm(q);
 }
 
 void
 qmgr_deferred_forget_unseen(struct qmgr *q)
 {
-	struct qmgr_deferred *d, *next;
+	for (uint32_t i = 0; i < index_slots(&q->index); i++) {
+		struct qmgr_deferred *d = index_at(&q->index, i);
 
-	HASH_ITER (hh, q->deferred, d, next)
-		if (d->generation != q->generation)
+		if (d && d->generation != (q->generation & 0xff))
 			qmgr_deferred_drop(q, d);
+	}
 }
 
 unsigned
 qmgr_deferred_count(const struct qmgr *q)
 {
-	return (unsigned)HASH_COUNT(q->deferred);
+	return q->index.count;
 }
 
 static bool
 is_due(const struct qmgr *q)
 {
-	struct heap_node *first = heap_first(&q->due);
+	struct qmgr_deferred *first = index_first(&q->index);
 
-	return first && first->key <= qmgr_now();
+	return first && first->when <= qmgr_now();
 }
 
 bool
@@ -115,17 +253,15 @@ void
 qmgr_deferred_due(struct qmgr *q)
 {
 	int64_t now = qmgr_now();
-	struct heap_node *first;
+	struct qmgr_deferred *d;
 
 	if (q->stopping)
 		return;
-	while ((first = heap_first(&q->due)) != NULL && first->key <= now) {
-		struct qmgr_deferred *d = PP_CONTAINER(first, struct qmgr_deferred, node);
-
+	while ((d = index_first(&q->index)) != NULL && d->when <= now) {
 		/* Full: what waits is tried when a place becomes free (qmgr_message_free). */
 		if (!qmgr_has_room(q, QUEUE_DEFERRED))
 			return;
-		qmgr_message_load(q, d->id, QUEUE_DEFERRED, NULL);
+		qmgr_message_load(q, index_id(d), QUEUE_DEFERRED, NULL);
 		qmgr_deferred_drop(q, d);
 	}
 	arm(q);
@@ -134,22 +270,20 @@ qmgr_deferred_due(struct qmgr *q)
 void
 qmgr_deferred_flush(struct qmgr *q)
 {
-	int64_t now = qmgr_now();
-
-	/* Equal keys keep any heap in order, so no sifting is needed. */
-	for (size_t i = 0; i < q->due.n; i++)
-		if (q->due.a[i]->key > now)
-			q->due.a[i]->key = now;
+	index_all_due(&q->index, qmgr_now());
 	qmgr_deferred_due(q);
+}
+
+void
+qmgr_deferred_stop(struct qmgr *q)
+{
+	timer_stop(&q->due_timer);
+	timer_stop(&q->details_timer);
 }
 
 void
 qmgr_deferred_fini(struct qmgr *q)
 {
-	struct qmgr_deferred *d, *next;
-
-	timer_stop(&q->due_timer);
-	HASH_ITER (hh, q->deferred, d, next)
-		qmgr_deferred_drop(q, d);
-	heap_fini(&q->due);
+	index_fini(&q->index);
+	mem_free(q->wanted);
 }

@@ -14,6 +14,7 @@
 #include "pp/spool/body.h"
 #include "pp/spool/deferlog.h"
 #include "pp/spool/reader.h"
+#include "index.h"
 #include "schedule.h"
 
 struct qmgr_message;
@@ -117,13 +118,8 @@ struct qmgr_message {
 	int64_t next_try; /* seconds */
 };
 
-/* A deferred message that waits: the rest of it is on disk. */
-struct qmgr_deferred {
-	UT_hash_handle hh;
-	struct heap_node node; /* key: seconds of the next attempt */
-	unsigned generation;   /* of the last scan that saw it */
-	char id[];
-};
+/* Keys of the background lane: what nobody waits for has a thread of its own. */
+enum { LANE_LISTING, LANE_DETAILS };
 
 struct qmgr {
 	struct qmgr_options o;
@@ -135,9 +131,12 @@ struct qmgr {
 	struct qmgr_destination *destinations; /* by key, of the current epoch */
 	TAILQ_HEAD(, qmgr_destination) every;  /* the retired too */
 	unsigned deliveries, jobs;
-	struct qmgr_deferred *deferred;
-	struct heap due;
-	struct timer due_timer, scan_timer;
+	struct index index; /* deferred mail */
+	uint32_t *wanted;   /* slots of it whose details are to be read */
+	size_t wanted_n, wanted_room;
+	bool is_loading; /* a batch of them is being read */
+	LIST_HEAD(, qmgr_listing) listings;
+	struct timer due_timer, scan_timer, details_timer;
 	unsigned generation;
 	bool started; /* active/ is recovered: from here on what lies there is ours */
 	bool scanning, rescan, has_scanned, incoming_waits, stopping;
@@ -206,7 +205,17 @@ unsigned qmgr_deferred_count(const struct qmgr *q);
 bool qmgr_has_room(const struct qmgr *q, enum queue from);
 void qmgr_deferred_flush(struct qmgr *q);
 void qmgr_deferred_due(struct qmgr *q);
+/* Due at once, where it stands. */
+void qmgr_deferred_retry(struct qmgr *q, struct qmgr_deferred *d);
+void qmgr_deferred_stop(struct qmgr *q);
 void qmgr_deferred_fini(struct qmgr *q);
+/* What a listing says of one, from its files: 0, 1 = nothing, -ENOENT = it is not there. */
+int
+qmgr_listing_file_blk(const struct spool *s, const char *id, struct arena *a, struct listing *ret);
+/* listing.c: while stopping none goes on. */
+void qmgr_listings_stop(struct qmgr *q);
+/* site.c: all that wait for a recipient there are due; answered once they are. */
+void qmgr_site_flush(struct qmgr *q, const char *site, void (*done)(void *ctx), void *ctx);
 
 /* scan.c */
 void qmgr_scan(struct qmgr *q);

@@ -36,9 +36,12 @@ qmgr_new(const struct qmgr_options *o)
 	struct qmgr *q = MEM_NEW(struct qmgr);
 
 	q->o = *o;
+	PP_ASSERT(o->background != NULL);
 	q->loop = o->loop;
 	q->spool = o->setup.spool;
 	TAILQ_INIT(&q->every);
+	LIST_INIT(&q->listings);
+	index_init(&q->index);
 	q->epoch = qmgr_epoch_new(q, &o->setup);
 	return q;
 }
@@ -61,7 +64,6 @@ struct order {
 	enum queue at;
 	struct stat st;
 	int rc;
-	struct buf ids; /* of flush-site: one per line */
 };
 
 static struct order *
@@ -81,7 +83,6 @@ answered(struct post *p)
 	if (o->answer)
 		o->answer(o->ctx, o->text);
 	mem_free(o->arg);
-	buf_fini(&o->ids);
 	mem_free(o);
 }
 
@@ -241,54 +242,16 @@ has_recipient_at(const struct envelope *e, struct str site)
 	return false;
 }
 
-static int
-site_entry(void *ctx, const struct spool_entry *e)
+static void
+site_done(void *ctx)
 {
 	struct order *o = ctx;
-	struct arena a = {0};
-	struct envelope env;
-	struct buf why = {.max = 512};
-	struct stat st;
-
-	if (reader_load_blk(o->q->spool, QUEUE_DEFERRED, e->id, &a, &env, &st, &why) == 0 &&
-	    has_recipient_at(&env, str_of(o->arg))) {
-		buf_adds(&o->ids, e->id);
-		buf_addc(&o->ids, '\n');
-	}
-	buf_fini(&why);
-	arena_fini(&a);
-	return 0;
-}
-
-static void
-site_work(struct lane_job *job)
-{
-	struct order *o = PP_CONTAINER(job, struct order, job);
-
-	spool_scan_blk(o->q->spool, QUEUE_DEFERRED, site_entry, o);
-}
-
-static void
-site_done(struct lane_job *job)
-{
-	struct order *o = PP_CONTAINER(job, struct order, job);
 	struct qmgr *q = o->q;
-	struct str rest = buf_str(&o->ids), id;
 	struct qmgr_message *m, *next;
 
-	q->jobs--;
 	HASH_ITER (hh, q->active, m, next)
 		m->again |= m->has_deferred && has_recipient_at(&m->envelope, str_of(o->arg));
-	while (str_token(&rest, "\n", &id)) {
-		char name[SPOOL_ID_MAX];
-
-		snprintf(name, sizeof(name), "%.*s", STR_FMT(id));
-		if (qmgr_deferred_find(q, name))
-			qmgr_deferred_add(q, name, qmgr_now());
-	}
-	qmgr_deferred_due(q);
 	order_answer(o);
-	qmgr_idle_check(q);
 }
 
 /* Failed a moment ago and not back in deferred/ yet: nobody would find it there. */
@@ -332,10 +295,8 @@ command_run(struct post *p)
 		order_answer(o);
 		return;
 	case QMGR_FLUSH_SITE:
-		q->jobs++;
-		buf_init(&o->ids, 64 * 1024 * 1024);
 		qmgr_destinations_revive(q);
-		lane_run(q->o.disk, lane_key("scan"), &o->job, site_work, site_done);
+		qmgr_site_flush(q, o->arg, site_done, o);
 		return;
 	case QMGR_COUNTS:
 		counts(o);
@@ -423,7 +384,8 @@ stop_run(struct post *p)
 	q->stopped = o->stopped;
 	q->stopped_ctx = o->ctx;
 	q->stopped_home = o->home;
-	timer_stop(&q->due_timer);
+	qmgr_deferred_stop(q);
+	qmgr_listings_stop(q);
 	timer_stop(&q->scan_timer);
 	TAILQ_FOREACH (d, &q->every, all)
 		timer_stop(&d->timer);

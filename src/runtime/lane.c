@@ -6,11 +6,12 @@
  * has one owner without a lock.
  */
 #include <stdio.h>
+#include <sys/resource.h>
 #include "internal.h"
 #include "pp/base/mem.h"
 #include "pp/runtime/lane.h"
 
-enum { LANE_THREADS_MAX = 16 };
+enum { LANE_THREADS_MAX = 16, GIVE_WAY = 10 };
 
 struct lane_thread {
 	pthread_t thread;
@@ -117,6 +118,12 @@ lane_free(struct lane *l)
 		pthread_mutex_destroy(&t->lock);
 	}
 	mem_free(l);
+}
+
+void
+lane_give_way(void)
+{
+	setpriority(PRIO_PROCESS, 0, GIVE_WAY); /* 0: on Linux the calling thread alone */
 }
 
 uint64_t

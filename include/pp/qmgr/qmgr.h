@@ -20,6 +20,7 @@ struct qmgr_options {
 	struct loop *loop;
 	struct cleanup_setup setup;
 	struct lane *disk;
+	struct lane *background; /* two threads: files read for listings, and for the index */
 	struct loop *const *io;
 	unsigned io_count;
 	const struct qmgr_agent *agents;
@@ -45,6 +46,18 @@ enum qmgr_command_kind {
 /* any: answer(ctx, text) comes on the loop that asked. */
 void qmgr_command(struct qmgr *q, enum qmgr_command_kind kind, const char *arg,
     void (*answer)(void *ctx, const char *text), void *ctx);
+
+/* A listing of the whole queue, in pieces of at most 64 KiB as the client takes them: Postfix's
+ * showq protocol, or the extended one of spool/listing.h. The loop that asks owns it: piece() is
+ * called there, never inside a call of these, and may take the bytes by emptying the buffer (the
+ * next owner frees it). last: nothing more comes; without an end of the protocol in it when the
+ * queue manager is stopping. The first two pieces come unasked, then one for each
+ * qmgr_listing_more. qmgr_listing_free may be called at any time. */
+struct qmgr_listing;
+struct qmgr_listing *qmgr_listing_new(struct qmgr *q, bool extended,
+    void (*piece)(void *ctx, struct buf *bytes, bool last), void *ctx);
+void qmgr_listing_more(struct qmgr_listing *l);
+void qmgr_listing_free(struct qmgr_listing *l);
 
 /* any: start no delivery any more; stopped(ctx) on the loop that asked, when the running ones have
  * ended or after deadline_ms; what is unfinished stays in the spool. */

@@ -25,5 +25,8 @@ void lane_run(struct lane *l, uint64_t key, struct lane_job *job, void (*work)(s
     void (*done)(struct lane_job *));
 /* Runs what is queued, ends the threads, frees. The loops that asked must still take posts. */
 void lane_free(struct lane *l);
+/* Inside a job: this thread gives way to all others from now on. For a thread that does only what
+ * nobody waits for. */
+void lane_give_way(void);
 /* A key from a name, for instance a queue id. */
 uint64_t lane_key(const char *name);

@@ -21,7 +21,7 @@ static struct {
 	struct loop *loop;
 	struct control_server *server;
 	struct control_request *kept;
-	int gone;
+	int gone, sent;
 	struct post begin, end;
 } t;
 
@@ -56,10 +56,56 @@ watch(void *ctx, struct control_request *r, const char *arg)
 }
 
 static void
+nothing(void *ctx)
+{
+}
+
+/* 500 lines at a time, as the client takes them. */
+static void
+big_part(void *ctx)
+{
+	struct control_request *r = t.kept;
+	int to = t.sent + 500;
+
+	while (t.sent < to)
+		control_line(r, "line %d", t.sent++);
+	if (t.sent == 50000) {
+		t.kept = NULL;
+		control_end(r);
+	}
+}
+
+static void
 big(void *ctx, struct control_request *r, const char *arg)
 {
-	for (int i = 0; i < 50000; i++)
-		control_line(r, "line %d", i);
+	t.kept = r;
+	t.sent = 0;
+	control_keep(r, nothing, NULL);
+	control_on_drained(r, big_part);
+	big_part(NULL);
+}
+
+/* More than may wait for a client: it is hung up, and what was sent before is whole. */
+static void
+flood(void *ctx, struct control_request *r, const char *arg)
+{
+	control_keep(r, kept_gone, NULL);
+	for (t.sent = 0; t.gone == 0 && t.sent < 100000; t.sent++)
+		control_line(r, "line %d", t.sent);
+}
+
+/* Handed over, not copied, whatever is there already. */
+static void
+take_over(void *ctx, struct control_request *r, const char *arg)
+{
+	for (int i = 0; i < 3; i++) {
+		struct buf b = {.max = 10000};
+
+		for (int k = 0; k < 100; k++)
+			buf_printf(&b, "piece %d %d\n", i, k);
+		control_take(r, &b);
+		buf_fini(&b);
+	}
 	control_end(r);
 }
 
@@ -68,6 +114,8 @@ static const struct control_command commands[] = {
     {"fails", fails, true},
     {"watch", watch, true},
     {"big", big, true},
+    {"flood", flood, true},
+    {"take", take_over, true},
 };
 
 static void
@@ -77,7 +125,7 @@ server_begin(struct post *p)
 	char path[300];
 
 	snprintf(path, sizeof(path), "%s/" CONTROL_SOCKET, t.dir);
-	t.server = control_server_new(t.loop, path, commands, 4, NULL, &err);
+	t.server = control_server_new(t.loop, path, commands, PP_COUNT(commands), NULL, &err);
 	assert_non_null(t.server);
 	buf_fini(&err);
 }
@@ -171,6 +219,26 @@ answers(void **state)
 	a = (struct answer){0};
 	assert_int_equal(ask("big", &a, err, sizeof(err)), 0);
 	assert_int_equal(a.n, 50000);
+	a = (struct answer){0};
+	assert_int_equal(ask("take", &a, err, sizeof(err)), 0);
+	assert_int_equal(a.n, 300);
+	assert_string_equal(a.last, "piece 2 99");
+}
+
+/* Who does not read in time is hung up; what is kept for it is bounded. */
+static void
+bounded(void **state)
+{
+	struct answer a = {0};
+	char err[100];
+
+	ready();
+	t.gone = 0;
+	ask("flood", &a, err, sizeof(err));
+	assert_true(a.n < 100000);
+	assert_int_equal(ask("hello again", &(struct answer){0}, err, sizeof(err)), 0);
+	assert_int_equal(t.gone, 1);
+	assert_in_range(t.sent, 10000, 60000);
 }
 
 static void
@@ -230,6 +298,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(answers, setup, teardown),
+	    cmocka_unit_test_setup_teardown(bounded, setup, teardown),
 	    cmocka_unit_test_setup_teardown(errors, setup, teardown),
 	    cmocka_unit_test_setup_teardown(watchers, setup, teardown),
 	    cmocka_unit_test_setup_teardown(half_commands, setup, teardown),

@@ -1,0 +1,382 @@
+/*
+ * listing.c - a listing of the whole queue, piece by piece, as fast as its reader takes it.
+ *
+ * Deferred mail, which is what there are many of, comes from memory in slices of a fraction of a
+ * millisecond; the queue manager does its work between two of them. What is not in memory is read
+ * by jobs on the background lane, a piece's worth each, so neither a slow disk nor a slow client
+ * holds anything up. Whoever asks owns the object; the queue manager uses it from the first post to
+ * the last, and only then it is freed.
+ */
+#include <errno.h>
+#include "internal.h"
+#include "pp/base/mem.h"
+#include "pp/spool/walk.h"
+
+enum {
+	PIECE = 64 * 1024,
+	PIECE_FULL = PIECE - 2048,       /* what comes next would rarely fit */
+	MESSAGE_MAX = 512 * 1024 * 1024, /* of one message: what the protocol's reader takes */
+	AHEAD = 2,                       /* pieces on their way to the client */
+	SLOTS = 8192,                    /* empty ones looked at in a slice */
+	FILES = 64,                      /* read by one job */
+	ARENA_USED = 32 * 1024,
+	INDEX_WAIT = 20, /* ms */
+};
+
+struct qmgr_listing {
+	struct qmgr *q;
+	struct loop *home;
+	bool extended;
+	/* home's */
+	bool closed;
+	void (*piece)(void *ctx, struct buf *bytes, bool last);
+	void *ctx;
+	/* the queue manager's */
+	LIST_ENTRY(qmgr_listing) link;
+	struct post post; /* the first, the next slice, and the last */
+	struct timer timer;
+	unsigned wanted; /* pieces */
+	bool sliced;     /* a slice is to come */
+	bool working;    /* a job is out */
+	bool finished, ended;
+	const enum queue *queue; /* in listing_queues */
+	uint32_t slot;
+	struct buf out;
+	/* the job's, while it is out */
+	struct lane_job job;
+	struct spool_walk *walk;
+	size_t ids; /* deferred mail whose details are in its files */
+	char id[FILES][SPOOL_ID_MAX];
+};
+
+struct listing_piece {
+	struct post post;
+	struct qmgr_listing *l;
+	struct buf bytes;
+	bool last;
+};
+
+static void run(struct qmgr_listing *l);
+
+static void
+piece_arrived(struct post *p)
+{
+	struct listing_piece *piece = PP_CONTAINER(p, struct listing_piece, post);
+
+	if (!piece->l->closed)
+		piece->l->piece(piece->l->ctx, &piece->bytes, piece->last);
+	buf_fini(&piece->bytes);
+	mem_free(piece);
+}
+
+static void
+send_piece(struct qmgr_listing *l, bool last)
+{
+	struct listing_piece *piece = MEM_NEW(struct listing_piece);
+	struct str s = buf_str(&l->out);
+
+	piece->l = l;
+	if (s.n > PIECE) {
+		/* A message of very many recipients. */
+		buf_init(&piece->bytes, PIECE);
+		buf_add(&piece->bytes, str_head(s, PIECE));
+		buf_consume(&l->out, PIECE);
+	} else {
+		piece->bytes = l->out;
+		buf_init(&l->out, MESSAGE_MAX);
+		piece->last = l->finished = last;
+	}
+	l->wanted--;
+	post_to(l->home, &piece->post, piece_arrived);
+}
+
+static void
+freed(struct post *p)
+{
+	mem_free(PP_CONTAINER(p, struct qmgr_listing, post));
+}
+
+/* Its owner has let go, and no job has it. */
+static void
+end(struct qmgr_listing *l)
+{
+	LIST_REMOVE(l, link);
+	timer_stop(&l->timer);
+	spool_walk_free(l->walk);
+	buf_fini(&l->out);
+	post_to(l->home, &l->post, freed); /* behind the pieces */
+}
+
+static void
+slice_run(struct post *p)
+{
+	struct qmgr_listing *l = PP_CONTAINER(p, struct qmgr_listing, post);
+
+	l->sliced = false;
+	if (l->ended)
+		end(l);
+	else
+		run(l);
+}
+
+static void
+slice_later(struct qmgr_listing *l)
+{
+	if (l->sliced)
+		return;
+	l->sliced = true;
+	post_to(l->q->loop, &l->post, slice_run);
+}
+
+static void
+put(struct qmgr_listing *l, const struct listing *m)
+{
+	/* What is too much even for that is left out, whole. */
+	size_t before = buf_str(&l->out).n;
+
+	if (listing_encode(&l->out, m, l->extended) < 0) {
+		buf_truncate(&l->out, before);
+		l->out.overflow = false;
+	}
+}
+
+/* Lane: the messages that memory does not have. */
+static void
+ids_read(struct qmgr_listing *l)
+{
+	while (l->ids > 0 && buf_str(&l->out).n < PIECE_FULL) {
+		struct arena a = {0};
+		struct listing m;
+
+		if (qmgr_listing_file_blk(l->q->spool, l->id[--l->ids], &a, &m) == 0)
+			put(l, &m);
+		arena_fini(&a);
+	}
+}
+
+static void
+walk_read(struct qmgr_listing *l)
+{
+	for (unsigned n = 0; n < FILES && buf_str(&l->out).n < PIECE_FULL; n++) {
+		struct arena a = {0};
+		struct spool_entry e;
+		struct listing m;
+
+		if (spool_walk_next_blk(l->walk, &e) != 1) {
+			spool_walk_free(l->walk);
+			l->walk = NULL;
+			return;
+		}
+		if (listing_load_blk(l->q->spool, &e, &a, &m) == 0)
+			put(l, &m);
+		arena_fini(&a);
+	}
+}
+
+static void
+read_work(struct lane_job *job)
+{
+	struct qmgr_listing *l = PP_CONTAINER(job, struct qmgr_listing, job);
+
+	if (l->ids > 0)
+		ids_read(l);
+	else
+		walk_read(l);
+}
+
+static void
+read_done(struct lane_job *job)
+{
+	struct qmgr_listing *l = PP_CONTAINER(job, struct qmgr_listing, job);
+	struct qmgr *q = l->q;
+
+	l->working = false;
+	q->jobs--;
+	if (*l->queue != QUEUE_DEFERRED && l->walk == NULL)
+		l->queue++;
+	if (l->ended)
+		end(l);
+	else
+		run(l);
+	qmgr_idle_check(q);
+}
+
+static void
+read_begin(struct qmgr_listing *l)
+{
+	l->working = true;
+	l->q->jobs++;
+	lane_run(l->q->o.background, LANE_LISTING, &l->job, read_work, read_done);
+}
+
+/* A piece of deferred mail from memory; true = that was the last. */
+static bool
+memory_read(struct qmgr_listing *l)
+{
+	const struct index *ix = &l->q->index;
+	uint32_t slots = index_slots(ix);
+	struct arena a = {0};
+	unsigned looked = 0;
+
+	buf_reserve(&l->out, PIECE);
+	for (; l->slot < slots && looked < SLOTS && l->ids < FILES; l->slot++, looked++) {
+		const struct qmgr_deferred *d = index_at(ix, l->slot);
+		struct listing m;
+
+		if (d == NULL)
+			continue;
+		if (buf_str(&l->out).n >= PIECE_FULL)
+			break;
+		if (d->details == NULL) {
+			snprintf(l->id[l->ids++], SPOOL_ID_MAX, "%s", index_id(d));
+			continue;
+		}
+		index_listing(ix, d, &a, &m);
+		put(l, &m);
+		if (a.used >= ARENA_USED)
+			arena_fini(&a);
+	}
+	arena_fini(&a);
+	return l->slot >= slots;
+}
+
+static void
+index_awaited(struct timer *t)
+{
+	run(PP_CONTAINER(t, struct qmgr_listing, timer));
+}
+
+/* Goes on with the queue it is at. */
+static void
+go_on(struct qmgr_listing *l)
+{
+	struct qmgr *q = l->q;
+
+	if (*l->queue != QUEUE_DEFERRED) {
+		if (l->walk == NULL)
+			l->walk = spool_walk_new(q->spool, *l->queue);
+		read_begin(l);
+		return;
+	}
+	if (!q->has_scanned) { /* not everything is in the index yet */
+		timer_start(q->loop, &l->timer, INDEX_WAIT, index_awaited);
+		return;
+	}
+	if (l->ids == FILES) {
+		read_begin(l);
+	} else if (!memory_read(l)) {
+		slice_later(l);
+	} else if (l->ids > 0) {
+		read_begin(l);
+	} else {
+		l->queue++;
+		slice_later(l);
+	}
+}
+
+static void
+run(struct qmgr_listing *l)
+{
+	if (l->finished || l->ended || l->working || l->wanted == 0)
+		return;
+	if (buf_str(&l->out).n >= PIECE_FULL) {
+		send_piece(l, false);
+		slice_later(l);
+	} else if (l->q->stopping) {
+		send_piece(l, true);
+	} else if (*l->queue == QUEUE_COUNT) {
+		listing_encode_end(&l->out);
+		send_piece(l, true);
+	} else {
+		go_on(l);
+	}
+}
+
+void
+qmgr_listings_stop(struct qmgr *q)
+{
+	struct qmgr_listing *l;
+
+	LIST_FOREACH (l, &q->listings, link) {
+		timer_stop(&l->timer);
+		run(l);
+	}
+}
+
+static void
+begin_run(struct post *p)
+{
+	struct qmgr_listing *l = PP_CONTAINER(p, struct qmgr_listing, post);
+
+	LIST_INSERT_HEAD(&l->q->listings, l, link);
+	listing_encode_begin(&l->out);
+	run(l);
+}
+
+struct qmgr_listing *
+qmgr_listing_new(struct qmgr *q, bool extended,
+    void (*piece)(void *ctx, struct buf *bytes, bool last), void *ctx)
+{
+	struct qmgr_listing *l = MEM_NEW(struct qmgr_listing);
+
+	l->q = q;
+	l->home = loop_current();
+	l->extended = extended;
+	l->piece = piece;
+	l->ctx = ctx;
+	l->wanted = AHEAD;
+	l->queue = listing_queues;
+	buf_init(&l->out, MESSAGE_MAX);
+	post_to(q->loop, &l->post, begin_run);
+	return l;
+}
+
+struct listing_order {
+	struct post post;
+	struct qmgr_listing *l;
+};
+
+static void
+order(struct qmgr_listing *l, void (*order_run)(struct post *))
+{
+	struct listing_order *o = MEM_NEW(struct listing_order);
+
+	PP_ON(l->home);
+	o->l = l;
+	post_to(l->q->loop, &o->post, order_run);
+}
+
+static void
+more_run(struct post *p)
+{
+	struct listing_order *o = PP_CONTAINER(p, struct listing_order, post);
+
+	o->l->wanted++;
+	run(o->l);
+	mem_free(o);
+}
+
+void
+qmgr_listing_more(struct qmgr_listing *l)
+{
+	order(l, more_run);
+}
+
+static void
+end_run(struct post *p)
+{
+	struct listing_order *o = PP_CONTAINER(p, struct listing_order, post);
+	struct qmgr_listing *l = o->l;
+
+	l->ended = true;
+	if (!l->working && !l->sliced)
+		end(l);
+	mem_free(o);
+}
+
+void
+qmgr_listing_free(struct qmgr_listing *l)
+{
+	l->closed = true;
+	order(l, end_run);
+}
