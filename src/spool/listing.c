@@ -1,159 +1,204 @@
 /*
- * listing.c - what a queue listing says of one message, read from its files.
+ * listing.c - all messages of the spool for a listing, read by several threads at once.
  *
- * As Postfix's showq: recipients of the deferral log come first, in its order and with their
- * reasons, then those of the queue file that were not in it. Damaged files are shown as far as
- * they can be read. Only a file without a sender is left out (showq breaks off there, and with it
- * the whole listing, which helps nobody).
+ * The names are walked by the caller's thread, which is cheap; chunks of them are read by a crew,
+ * and told in the order of the names. A chunk is of one directory, so that its files are opened
+ * relative to it, and it keeps that directory open. Memory is that of the chunks under way.
  */
+#include <dirent.h>
 #include <errno.h>
-#include "internal.h"
-#include "pp/base/hash.h"
-#include "pp/mail/address.h"
-#include "pp/spool/deferlog.h"
-#include "pp/spool/listing.h"
-#include "pp/spool/reader.h"
+#include "listing_read.h"
+#include "names.h"
+#include "pp/runtime/crew.h"
 
-enum { MODE_EXPIRED = 0010 };
+enum {
+	CHUNK = 128,
+	CHUNKS_PER_THREAD = 4,
+};
 
 const enum queue listing_queues[] = {
     QUEUE_MAILDROP, QUEUE_ACTIVE, QUEUE_INCOMING, QUEUE_DEFERRED, QUEUE_HOLD, QUEUE_COUNT};
 
-/* An address that the deferral log named already. */
-struct named {
-	UT_hash_handle hh;
-	const char *address;
+struct chunk {
+	enum queue queue;
+	struct names_dir *dir;
+	size_t asked, found;
+	struct arena arena;
+	char scratch[LISTING_SCRATCH];
+	char id[CHUNK][SPOOL_ID_MAX];
+	struct listing listing[CHUNK];
 };
-
-static const char *
-shown(struct arena *a, const char *internal)
-{
-	const char *quoted = *internal ? address_quoted(a, str_of(internal)) : "MAILER-DAEMON";
-	char *clean;
-
-	if (quoted != NULL)
-		return quoted;
-	clean = arena_strdup(a, internal);
-	for (char *p = clean; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = '?';
-	return clean;
-}
-
-static void
-add_named(struct named **set, struct arena *a, const char *address)
-{
-	struct named *n;
-
-	HASH_FIND_STR(*set, address, n);
-	if (n != NULL)
-		return;
-	n = ARENA_NEW(a, struct named);
-	n->address = address;
-	HASH_ADD_KEYPTR(hh, *set, n->address, strlen(n->address), n);
-}
-
-static void
-add_recipients(struct arena *a, const struct envelope *env, const struct deferlog_entry *log,
-    size_t log_n, struct listing *l)
-{
-	struct listing_recipient *to;
-	struct named *set = NULL, *n;
-
-	to = arena_alloc(a, (env->rcpt_count + log_n) * sizeof(*to));
-	l->rcpt = to;
-	l->rcpt_count = log_n;
-	for (size_t i = 0; i < log_n; i++, to++) {
-		to->address = shown(a, log[i].recipient);
-		to->reason = log[i].status.text ? log[i].status.text : "";
-		to->relay = log[i].status.remote ? log[i].status.remote : "none";
-		to->dsn = arena_strdup(a, status_dsn(&log[i].status).text);
-		add_named(&set, a, log[i].recipient);
-	}
-	for (size_t i = 0; i < env->rcpt_count; i++) {
-		const struct recipient *r = &env->rcpt[i];
-
-		HASH_FIND_STR(set, r->address, n);
-		if (r->done || n != NULL)
-			continue;
-		*to++ = (struct listing_recipient){
-		    .address = shown(a, r->address), .reason = "", .relay = "", .dsn = ""};
-		l->rcpt_count++;
-	}
-	HASH_CLEAR(hh, set);
-}
-
-int
-listing_load_blk(
-    const struct spool *s, const struct spool_entry *e, struct arena *a, struct listing *ret)
-{
-	struct deferlog_entry *log = NULL;
-	struct envelope env;
-	struct reader *r;
-	struct buf why;
-	size_t log_n = 0;
-	int fd, rc;
-
-	if (!spool_ready(&e->st))
-		return 1;
-	fd = fsio_open_read(s->dirfd, e->path);
-	if (fd < 0)
-		return fd;
-	r = reader_open_fd(fd);
-	buf_init(&why, 256);
-	rc = reader_envelope(r, READER_LISTING, a, &env, &why);
-	buf_fini(&why);
-	reader_close(r);
-	if (rc < 0)
-		return rc;
-	if (env.sender == NULL)
-		return 1;
-	/* Also in maildrop: a requeued message keeps its log. */
-	deferlog_read_blk(s, QUEUE_DEFER, e->id, a, &log, &log_n);
-	*ret = (struct listing){.queue = e->queue,
-	    .id = e->id,
-	    .arrival = env.arrival_us ? env.arrival_us / 1000000 : (int64_t)e->st.st_mtime,
-	    .size = env.data_size,
-	    .forced_expire = (e->st.st_mode & MODE_EXPIRED) != 0,
-	    .sender = shown(a, env.sender)};
-	if (e->queue == QUEUE_DEFERRED) {
-		ret->next_attempt = (int64_t)e->st.st_mtime;
-		ret->attempts = spool_attempts(&e->st, log_n > 0);
-	}
-	add_recipients(a, &env, log, log_n, ret);
-	return 0;
-}
 
 struct walk {
 	const struct spool *spool;
 	listing_each *each;
 	void *ctx;
+	bool logs_in_place;
+	const enum queue *queue; /* that is read, or NULL: the next one is to be opened */
+	const enum queue *next;
+	struct names names;
+	struct name ahead; /* the first of the next chunk */
+	bool have_ahead;
+	struct chunk *chunks;
 };
 
+/* Do all logs lie at the configured hash depth? Asked once, it spares a search at the others for
+ * each message without a log. */
+static bool
+logs_in_place(const struct spool *s)
+{
+	int own = s->hashed[QUEUE_DEFER] ? s->depth : 0;
+	bool in_place = true;
+	struct names names;
+	struct name name;
+
+	if (own > 1 || names_open(&names, s, QUEUE_DEFER) < 0)
+		return false;
+	names.letters = false;
+	while (in_place && names_next(&names, &name) == 1) {
+		struct stat st;
+
+		if (name.type != DT_DIR)
+			in_place = own == 0 || !spool_id_valid(str_of(name.name));
+		else if (name.name[1] == '\0') /* not every file system counts directories */
+			in_place = own == 1 && fsio_stat(names.dir->fd, name.name, &st) == 0 &&
+				   st.st_nlink == 2;
+	}
+	names_close(&names);
+	return in_place;
+}
+
+/* The next file of all queues: 1, 0 = there is no more, or -errno. */
 static int
-walk_one(void *ctx, const struct spool_entry *e)
+next_file(struct walk *w, struct name *ret)
+{
+	for (;;) {
+		int rc;
+
+		if (w->queue == NULL) {
+			if (*w->next == QUEUE_COUNT)
+				return 0;
+			w->queue = w->next++;
+			rc = names_open(&w->names, w->spool, *w->queue);
+			if (rc < 0 && rc != -ENOENT)
+				return rc;
+		}
+		rc = names_next(&w->names, ret);
+		if (rc < 0)
+			return rc;
+		if (rc == 0)
+			w->queue = NULL;
+		else if (ret->type == DT_REG && spool_id_valid(str_of(ret->name)))
+			return 1;
+	}
+}
+
+static void
+add_name(struct chunk *c, const char *name)
+{
+	memcpy(c->id[c->asked++], name, strlen(name) + 1);
+}
+
+static int
+make(void *ctx, unsigned piece)
+{
+	struct walk *w = ctx;
+	struct chunk *c = &w->chunks[piece];
+	struct name n = w->ahead;
+	int rc = w->have_ahead ? 1 : next_file(w, &n);
+
+	if (rc <= 0)
+		return rc;
+	c->queue = *w->queue;
+	c->dir = n.dir;
+	c->asked = c->found = 0;
+	names_dir_ref(c->dir);
+	do
+		add_name(c, n.name);
+	while (c->asked < CHUNK && (rc = next_file(w, &n)) == 1 && n.dir == c->dir);
+	/* The name stays valid: nothing is read before the next chunk is made. */
+	w->have_ahead = rc == 1 && n.dir != c->dir;
+	w->ahead = n;
+	return rc < 0 ? rc : 1;
+}
+
+static void
+work(void *ctx, unsigned piece)
 {
 	const struct walk *w = ctx;
-	struct arena a = {0};
-	struct listing l;
-	int rc = listing_load_blk(w->spool, e, &a, &l);
+	struct chunk *c = &w->chunks[piece];
+	struct listing_read r = {.spool = w->spool,
+	    .arena = &c->arena,
+	    .scratch = c->scratch,
+	    .logs_in_place = w->logs_in_place,
+	    .log_fd = -1};
 
 	/* A file that is gone or cannot be read must not hide the others. */
-	rc = rc == 0 ? w->each(w->ctx, &l) : 0;
-	arena_fini(&a);
+	for (size_t i = 0; i < c->asked; i++)
+		if (listing_read(
+			&r, c->queue, c->id[i], c->dir->fd, c->id[i], &c->listing[c->found]) == 0)
+			c->found++;
+	listing_read_end(&r);
+}
+
+static void
+done_with(struct chunk *c)
+{
+	arena_fini(&c->arena);
+	names_dir_unref(c->dir);
+	c->dir = NULL;
+}
+
+static int
+take(void *ctx, unsigned piece)
+{
+	struct walk *w = ctx;
+	struct chunk *c = &w->chunks[piece];
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < c->found; i++)
+		rc = w->each(w->ctx, &c->listing[i]);
+	done_with(c);
 	return rc;
 }
 
 int
 listing_walk_blk(const struct spool *s, unsigned threads, listing_each *each, void *ctx)
 {
-	struct walk w = {.spool = s, .each = each, .ctx = ctx};
+	struct walk w = {.spool = s,
+	    .each = each,
+	    .ctx = ctx,
+	    .next = listing_queues,
+	    .logs_in_place = logs_in_place(s)};
+	struct crew crew = {.threads = threads,
+	    .pieces = (threads ? threads : 1) * CHUNKS_PER_THREAD,
+	    .make = make,
+	    .work = work,
+	    .take = take,
+	    .ctx = &w};
+	int rc;
 
-	for (const enum queue *q = listing_queues; *q != QUEUE_COUNT; q++) {
-		int rc = spool_scan_blk(s, *q, walk_one, &w);
+	w.chunks = mem_alloc(crew.pieces * sizeof(*w.chunks));
+	rc = crew_run_blk(&crew);
+	/* What an early end has left. */
+	for (unsigned i = 0; i < crew.pieces; i++)
+		done_with(&w.chunks[i]);
+	names_close(&w.names);
+	mem_free(w.chunks);
+	return rc;
+}
 
-		if (rc != 0 && rc != -ENOENT)
-			return rc;
-	}
-	return 0;
+int
+listing_load_blk(
+    const struct spool *s, const struct spool_entry *e, struct arena *a, struct listing *ret)
+{
+	struct listing_read r = {.spool = s, .arena = a, .log_fd = -1};
+	int rc;
+
+	if (!spool_ready(&e->st))
+		return 1;
+	r.scratch = arena_alloc(a, LISTING_SCRATCH);
+	rc = listing_read(&r, e->queue, e->id, s->dirfd, e->path, ret);
+	listing_read_end(&r);
+	return rc;
 }

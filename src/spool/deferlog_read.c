@@ -1,0 +1,179 @@
+/*
+ * deferlog_read.c - the logs of a message, read.
+ *
+ * A block is read into views of the text, without a copy: a listing asks three fields of a hundred
+ * thousand logs, a bounce asks all of one. Unknown names are skipped, and the only line that logs
+ * had before Postfix 2.0 is understood.
+ */
+#include <errno.h>
+#include "deferlog_read.h"
+#include "pp/mail/address.h"
+
+enum {
+	LOG_MAX = 64 * 1024 * 1024,
+	ENTRIES_MAX = 1000000,
+};
+
+const char *
+deferlog_address(struct arena *a, struct str text)
+{
+	const char *address;
+
+	if (str_eq(text, STR("<>")) || text.n == 0)
+		return "";
+	if (address_parse(a, text, ADDRESS_UTF8, &address) == ADDRESS_OK)
+		return address;
+	return arena_str(a, text); /* shown as it stands; it was never a valid one */
+}
+
+static void
+take_field(struct deferlog_block *b, struct str name, struct str value)
+{
+	static const struct {
+		struct str name;
+		size_t at;
+	} known[] = {
+	    {{"recipient", 9}, offsetof(struct deferlog_block, recipient)},
+	    {{"original_recipient", 18}, offsetof(struct deferlog_block, orig)},
+	    {{"offset", 6}, offsetof(struct deferlog_block, offset)},
+	    {{"dsn_orig_rcpt", 13}, offsetof(struct deferlog_block, orcpt)},
+	    {{"notify_flags", 12}, offsetof(struct deferlog_block, notify)},
+	    {{"status", 6}, offsetof(struct deferlog_block, status)},
+	    {{"action", 6}, offsetof(struct deferlog_block, action)},
+	    {{"diag_text", 9}, offsetof(struct deferlog_block, diagnostic)},
+	    {{"mta_mname", 9}, offsetof(struct deferlog_block, remote)},
+	    {{"reason", 6}, offsetof(struct deferlog_block, reason)},
+	};
+
+	for (size_t i = 0; i < PP_COUNT(known); i++) {
+		if (known[i].name.n != name.n || memcmp(known[i].name.p, name.p, name.n) != 0)
+			continue;
+		*(struct str *)(void *)((char *)b + known[i].at) = value;
+		b->named |= i == 0;
+		return;
+	}
+}
+
+/* "<address>: reason": all that logs before 2.0 had; the fields behind it overrule it. */
+static void
+take_old_line(struct deferlog_block *b, struct str line)
+{
+	size_t end = 1;
+
+	while (end < line.n && !str_starts(str_from(line, end), STR(">: ")))
+		end += 1 + str_index(str_from(line, end + 1), '>');
+	if (end >= line.n)
+		return;
+	if (!b->named)
+		b->recipient = str_head(str_from(line, 1), end - 1);
+	if (b->reason.p == NULL)
+		b->reason = str_from(line, end + 3);
+}
+
+static void
+take_line(struct deferlog_block *b, struct str line)
+{
+	size_t eq = str_index(line, '=');
+
+	if (line.p[0] == '<')
+		take_old_line(b, line);
+	else if (str_isalnum(line.p[0]) && eq < line.n)
+		take_field(b, str_head(line, eq), str_from(line, eq + 1));
+}
+
+bool
+deferlog_next(struct str *text, struct deferlog_block *ret)
+{
+	*ret = (struct deferlog_block){0};
+	while (text->n > 0) {
+		size_t end = str_index(*text, '\n');
+		struct str line = str_head(*text, end);
+
+		*text = str_from(*text, end + 1);
+		line = str_head(line, str_index(line, '\0'));
+		if (line.n > 0)
+			take_line(ret, line);
+		else if (ret->recipient.p != NULL)
+			return true;
+		else
+			*ret = (struct deferlog_block){0};
+	}
+	return ret->recipient.p != NULL;
+}
+
+static const char *
+copy(struct arena *a, struct str s)
+{
+	return s.p ? arena_str(a, s) : NULL;
+}
+
+static void
+make_entry(struct arena *a, const struct deferlog_block *b, struct deferlog_entry *e)
+{
+	int64_t n;
+
+	*e = (struct deferlog_entry){.recipient = deferlog_address(a, b->recipient),
+	    .orig = b->orig.p ? deferlog_address(a, b->orig) : NULL,
+	    .orcpt = copy(a, b->orcpt),
+	    .action = copy(a, b->action)};
+	if (str_number(b->offset, 1, INT64_MAX, &n) == 0)
+		e->offset = (off_t)n;
+	if (str_number(b->notify, 0, 15, &n) == 0)
+		e->notify = (unsigned)n;
+	status_parse_dsn(b->status, &e->status);
+	e->status.text = copy(a, b->reason);
+	e->status.remote = copy(a, b->remote);
+	e->status.diagnostic = copy(a, b->diagnostic);
+}
+
+void
+deferlog_parse(struct str text, struct arena *a, struct deferlog_entry **ret, size_t *ret_n)
+{
+	struct deferlog_entry *list = NULL, *bigger;
+	struct deferlog_block b;
+	size_t n = 0, cap = 0;
+
+	while (n < ENTRIES_MAX && deferlog_next(&text, &b)) {
+		if (n == cap) {
+			cap = cap ? cap * 2 : 4;
+			bigger = arena_alloc(a, cap * sizeof(*bigger));
+			if (n > 0)
+				memcpy(bigger, list, n * sizeof(*bigger));
+			list = bigger;
+		}
+		make_entry(a, &b, &list[n++]);
+	}
+	*ret = list;
+	*ret_n = n;
+}
+
+int
+deferlog_text_blk(const struct spool *s, enum queue q, const char *id, struct buf *to)
+{
+	char path[SPOOL_PATH_MAX];
+	struct stat st;
+	int rc;
+
+	to->max = LOG_MAX;
+	spool_path(s, q, id, path);
+	rc = fsio_read_all(s->dirfd, path, to);
+	if (rc == -ENOENT && spool_locate(s, q, id, path, &st) == 0)
+		rc = fsio_read_all(s->dirfd, path, to);
+	/* One that is too long is read as far as it goes. */
+	return rc == -EFBIG ? 0 : rc;
+}
+
+int
+deferlog_read_blk(const struct spool *s, enum queue q, const char *id, struct arena *a,
+    struct deferlog_entry **ret, size_t *ret_n)
+{
+	struct buf text;
+	int rc;
+
+	buf_init(&text, LOG_MAX);
+	rc = deferlog_text_blk(s, q, id, &text);
+	if (rc == 0)
+		deferlog_parse(buf_str(&text), a, ret, ret_n);
+	buf_fini(&text);
+	return rc;
+}
