@@ -105,7 +105,9 @@ repaired(void *ctx, const struct repair_note *n)
 	    [REPAIR_PURGED] = "removed: half written and left for a week",
 	    [REPAIR_MOVED] = "moved to where its name belongs",
 	    [REPAIR_FINISHED] = "an interrupted repair was finished",
-	    [REPAIR_REMOVED] = "removed: neither a file nor a queue directory",
+	    [REPAIR_REMOVED] = "removed: no regular file",
+	    [REPAIR_REMOVED_DIRECTORY] = "removed: a directory that nothing is hashed to",
+	    [REPAIR_ORPHAN] = "removed: a log without a message",
 	    [REPAIR_BOGUS] = "bogus file name: left alone",
 	    [REPAIR_CORRUPT] = "moved to corrupt",
 	    [REPAIR_MODE] = "owner or mode is not as it should be",
@@ -133,6 +135,9 @@ put_in_order(struct scan *s)
 		if (queues[i] <= QUEUE_HOLD)
 			repair_purge_blk(sp, queues[i], s->now, repaired, s);
 	}
+	/* Now that every message is where it can be found. */
+	for (size_t i = 0; i < PP_COUNT(queues) && queues[i] > QUEUE_HOLD; i++)
+		repair_orphans_blk(sp, queues[i], s->now, repaired, s);
 }
 
 static void

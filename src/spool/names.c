@@ -109,6 +109,13 @@ descend(struct names *n, const char *name)
 	return enter(n, fd, path);
 }
 
+/* To the directory itself, or to the one above. */
+static bool
+is_link(const char *name)
+{
+	return name[1] == '\0' || (name[1] == '.' && name[2] == '\0');
+}
+
 int
 names_next(struct names *n, struct name *ret)
 {
@@ -124,7 +131,7 @@ names_next(struct names *n, struct name *ret)
 			leave(n);
 			continue;
 		}
-		if (e->d_name[0] == '.')
+		if (e->d_name[0] == '.' && (!n->dots || is_link(e->d_name)))
 			continue;
 		*ret = (struct name){.name = e->d_name, .type = type_of(n->dir->fd, e), n->dir};
 		if (ret->type == DT_UNKNOWN)

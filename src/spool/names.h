@@ -21,6 +21,7 @@ struct names {
 	const struct spool *spool;
 	enum queue queue;
 	bool letters;          /* go into one-letter directories */
+	bool dots;             /* give names that begin with a dot, too */
 	struct names_dir *dir; /* where it is; NULL = at the end */
 };
 

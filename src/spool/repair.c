@@ -5,6 +5,7 @@
  * Every change is told to the caller, who logs it; one file that cannot be put right never keeps
  * the others from it. Ids of ours do not hold an inode, so no file is renamed to match its own.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -14,11 +15,14 @@
 enum {
 	HALF_FILE_AGE = 7 * 86400, /* seconds; its writer may still be alive before */
 	CORRUPT_NAMES = 1000,
+	MICROSECOND_DIGITS = 5, /* the first of a short id */
+	ORPHAN_LOOKS = 2,       /* a message may move from one queue to another meanwhile */
 };
 
 struct repair {
 	const struct spool *spool;
 	int64_t now;
+	int64_t before; /* logs from then on may belong to mail that is being made */
 	repair_tell *tell;
 	void *ctx;
 };
@@ -111,6 +115,20 @@ finish_one(const struct repair *r, const struct spool_entry *e)
 	return true;
 }
 
+/* An id of this program or of Postfix? Others are valid in commands, but nobody made them. */
+static bool
+is_made(struct str name)
+{
+	if (!spool_id_valid(name) || name.n < MICROSECOND_DIGITS)
+		return false;
+	if (spool_id_is_long(name))
+		return true;
+	for (size_t i = MICROSECOND_DIGITS; i < name.n; i++)
+		if (strchr("0123456789ABCDEFabcdef", name.p[i]) == NULL)
+			return false;
+	return true;
+}
+
 static int
 structure_one(void *ctx, const struct spool_entry *e)
 {
@@ -120,7 +138,7 @@ structure_one(void *ctx, const struct spool_entry *e)
 
 	if (S_ISDIR(e->st.st_mode)) {
 		rc = fsio_rmdir(r->spool->dirfd, e->path);
-		tell(r, rc == 0 ? REPAIR_REMOVED : REPAIR_BOGUS, e->path, NULL, 0);
+		tell(r, REPAIR_REMOVED_DIRECTORY, e->path, NULL, rc);
 		return 0;
 	}
 	if (!S_ISREG(e->st.st_mode)) {
@@ -129,10 +147,8 @@ structure_one(void *ctx, const struct spool_entry *e)
 	}
 	if (finish_one(r, e))
 		return 0;
-	if (!spool_id_valid(str_of(e->id))) {
-		/* A half file of Postfix has a dot in it; the purge takes it when it is old. */
-		if (spool_ready(&e->st) || strchr(e->id, '.') == NULL)
-			tell(r, REPAIR_BOGUS, e->path, NULL, 0);
+	if (!is_made(str_of(e->id))) {
+		tell(r, REPAIR_BOGUS, e->path, NULL, 0);
 		return 0;
 	}
 	if (!e->misplaced)
@@ -142,14 +158,88 @@ structure_one(void *ctx, const struct spool_entry *e)
 	return 0;
 }
 
+/* Hash directories below the configured depth, which are empty by now. */
+static void
+prune(const struct repair *r, const char *path, int level, int depth)
+{
+	int fd = fsio_open_dir(r->spool->dirfd, path);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *e;
+	struct stat st;
+
+	if (dir == NULL) {
+		fsio_close(fd);
+		return;
+	}
+	/* Two links: its own name and its dot. Only `..` of directories inside would add more. */
+	if (fstat(fd, &st) < 0 || st.st_nlink == 2 || level >= SPOOL_DEPTH_MAX)
+		goto out;
+	while ((e = readdir(dir)) != NULL) {
+		char sub[SPOOL_PATH_MAX];
+
+		if (e->d_name[0] == '.' || e->d_name[1] != '\0' ||
+		    (e->d_type != DT_DIR && e->d_type != DT_UNKNOWN) ||
+		    (size_t)snprintf(sub, sizeof(sub), "%s/%s", path, e->d_name) >= sizeof(sub))
+			continue;
+		prune(r, sub, level + 1, depth);
+		if (level >= depth && fsio_rmdir(r->spool->dirfd, sub) == 0)
+			tell(r, REPAIR_REMOVED_DIRECTORY, sub, NULL, 0);
+	}
+out:
+	closedir(dir);
+}
+
 int
 repair_structure_blk(const struct spool *s, enum queue q, repair_tell *tell_fn, void *ctx)
 {
 	struct repair r = {.spool = s, .tell = tell_fn, .ctx = ctx};
 	const struct scan sc = {
 	    .spool = s, .queue = q, .any = true, .each = structure_one, .ctx = &r};
+	int rc = spool_scan(&sc);
 
-	return spool_scan(&sc);
+	if (rc == 0 && q != QUEUE_MAILDROP)
+		prune(&r, spool_queue_name(q), 0, s->hashed[q] ? s->depth : 0);
+	return rc;
+}
+
+static bool
+has_message(const struct spool *s, const char *id)
+{
+	/* Where it is most likely comes first. */
+	static const enum queue queues[] = {QUEUE_DEFERRED, QUEUE_ACTIVE, QUEUE_HOLD,
+	    QUEUE_INCOMING, QUEUE_MAILDROP, QUEUE_CORRUPT, QUEUE_COUNT};
+	char path[SPOOL_PATH_MAX];
+	enum queue found;
+	struct stat st;
+
+	spool_path(s, queues[0], id, path);
+	if (fsio_stat(s->dirfd, path, &st) == 0)
+		return true;
+	for (int looks = 0; looks < ORPHAN_LOOKS; looks++)
+		if (spool_find_blk(s, id, queues, &found, &st) != -ENOENT)
+			return true; /* also when it cannot be known */
+	return false;
+}
+
+static int
+orphan_one(void *ctx, const struct spool_entry *e)
+{
+	const struct repair *r = ctx;
+
+	if (S_ISREG(e->st.st_mode) && (int64_t)e->st.st_mtime < r->before &&
+	    !has_message(r->spool, e->id))
+		tell(r, REPAIR_ORPHAN, e->path, NULL, fsio_unlink(r->spool->dirfd, e->path));
+	return 0;
+}
+
+int
+repair_orphans_blk(
+    const struct spool *s, enum queue q, int64_t before, repair_tell *tell_fn, void *ctx)
+{
+	struct repair r = {.spool = s, .before = before, .tell = tell_fn, .ctx = ctx};
+
+	PP_ASSERT(q == QUEUE_DEFER || q == QUEUE_BOUNCE || q == QUEUE_TRACE);
+	return spool_scan_blk(s, q, orphan_one, &r);
 }
 
 /* Looser than wanted is said; stricter is the administrator's choice. */

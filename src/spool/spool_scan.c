@@ -35,6 +35,7 @@ spool_scan(const struct scan *sc)
 	struct name name;
 	int rc = names_open(&names, sc->spool, sc->queue);
 
+	names.dots = sc->any;
 	while (rc == 0) {
 		rc = names_next(&names, &name);
 		if (rc <= 0)

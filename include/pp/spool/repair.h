@@ -8,13 +8,15 @@
 #include "pp/spool/spool.h"
 
 enum repair_what {
-	REPAIR_REQUEUED, /* left in active by a daemon that ended: now `to` in incoming */
-	REPAIR_PURGED,   /* a half-written file that nobody finished */
-	REPAIR_MOVED,    /* lay in another directory than its id is hashed to: now `to` */
-	REPAIR_FINISHED, /* a rename of an earlier repair was completed: now `to` */
-	REPAIR_REMOVED,  /* no regular file, or an empty directory that is no hash directory */
-	REPAIR_BOGUS,    /* no id; left alone */
-	REPAIR_CORRUPT,  /* now `to` in corrupt */
+	REPAIR_REQUEUED,          /* left in active by a daemon that ended: now `to` in incoming */
+	REPAIR_PURGED,            /* a half-written file that nobody finished */
+	REPAIR_MOVED,             /* lay in another directory than its id is hashed to: now `to` */
+	REPAIR_FINISHED,          /* a rename of an earlier repair was completed: now `to` */
+	REPAIR_REMOVED,           /* no regular file */
+	REPAIR_REMOVED_DIRECTORY, /* empty, and nothing is hashed to it */
+	REPAIR_ORPHAN,            /* a log without a message: removed */
+	REPAIR_BOGUS,             /* no id; left alone */
+	REPAIR_CORRUPT,           /* now `to` in corrupt */
 	REPAIR_MODE, /* a directory whose owner or mode is not what it should be: `to` says what */
 };
 
@@ -34,6 +36,9 @@ int
 repair_purge_blk(const struct spool *s, enum queue q, int64_t now, repair_tell *tell, void *ctx);
 /* Files of `q` (a message queue or a log) to where their id is hashed; odd things out. */
 int repair_structure_blk(const struct spool *s, enum queue q, repair_tell *tell, void *ctx);
+/* Logs of `q` last written before `before` whose message is in no queue. */
+int repair_orphans_blk(
+    const struct spool *s, enum queue q, int64_t before, repair_tell *tell, void *ctx);
 /* Owners and modes of the directories; changes nothing. */
 int repair_check_blk(const struct spool *s, uid_t uid, gid_t gid, repair_tell *tell, void *ctx);
 /* Moves a message to corrupt/; a name that is taken there gets .1, .2 ... behind it. */

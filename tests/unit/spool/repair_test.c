@@ -9,8 +9,8 @@ enum { NOW = 1800000000 };
 static void
 note_down(void *ctx, const struct repair_note *n)
 {
-	static const char *const words[] = {
-	    "requeued", "purged", "moved", "finished", "removed", "bogus", "corrupt", "mode"};
+	static const char *const words[] = {"requeued", "purged", "moved", "finished", "removed",
+	    "removed-directory", "orphan", "bogus", "corrupt", "mode"};
 
 	buf_printf(ctx, "%s %s%s%s%s\n", words[n->what], n->path, n->to ? " " : "",
 	    n->to ? n->to : "", n->rc < 0 ? " failed" : "");
@@ -121,6 +121,10 @@ structure(void **state)
 	put(f, "deferred/BAAAA4#FIX", 0700, 5);
 	put(f, "deferred/bogus.name", 0700, 5);
 	put(f, "deferred/123.456", 0600, 5);
+	put(f, "deferred/2", 0700, 5);
+	put(f, "deferred/notes", 0700, 5);
+	put(f, "deferred/another", 0700, 5);
+	put(f, "deferred/.hidden", 0700, 5);
 	put(f, "deferred/full/x", 0600, 5);
 	put(f, "deferred/CCCCC5", 0700, 5);
 	assert_int_equal(fsio_mkdir(f->fd, "deferred/C", 0700), 0);
@@ -131,14 +135,60 @@ structure(void **state)
 	assert_true(noted(f, "moved deferred/A/B/ABAAA3 deferred/A/ABAAA3\n"));
 	assert_true(noted(f, "finished deferred/BAAAA4#FIX deferred/B/BAAAA4\n"));
 	assert_true(noted(f, "bogus deferred/bogus.name\n"));
-	assert_true(noted(f, "bogus deferred/full\n"));
-	assert_true(noted(f, "removed deferred/odd\n"));
+	assert_true(noted(f, "bogus deferred/2\n") && noted(f, "bogus deferred/another\n"));
+	assert_true(noted(f, "bogus deferred/.hidden\n") && noted(f, "bogus deferred/123.456\n"));
+	assert_true(noted(f, "removed-directory deferred/full failed\n"));
+	assert_true(noted(f, "removed-directory deferred/odd\n"));
+	assert_true(noted(f, "removed-directory deferred/A/B\n") && !exists(f, "deferred/A/B"));
 	assert_true(noted(f, "removed deferred/AAAAA6\n"));
 	assert_true(noted(f, "moved deferred/CCCCC5 failed\n"));
-	assert_false(noted(f, "AAAAA1") || noted(f, "123.456"));
+	assert_false(noted(f, "AAAAA1"));
 	assert_true(exists(f, "deferred/C/CCCCC5") && exists(f, "deferred/CCCCC5"));
 	assert_true(exists(f, "deferred/B/BAAAA4") && exists(f, "/etc/passwd"));
 	assert_int_equal(repair_structure_blk(f->s, QUEUE_DEFER, note_down, &f->notes), 0);
+}
+
+/* Depth and names were changed: files follow, the directories of before go. */
+static void
+other_depths(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(fsio_mkdir(f->fd, "hold/A", 0700), 0);
+	assert_int_equal(fsio_mkdir(f->fd, "hold/A/B", 0700), 0);
+	assert_int_equal(fsio_mkdir(f->fd, "hold/A/C", 0700), 0);
+	assert_int_equal(fsio_mkdir(f->fd, "hold/B", 0700), 0);
+	put(f, "hold/A/B/ABAAA1", 0700, 5);
+	put(f, "hold/B/no.id", 0700, 5);
+	assert_int_equal(repair_structure_blk(f->s, QUEUE_HOLD, note_down, &f->notes), 0);
+	assert_true(noted(f, "moved hold/A/B/ABAAA1 hold/ABAAA1\n"));
+	assert_true(noted(f, "removed-directory hold/A\n") && !exists(f, "hold/A"));
+	assert_true(noted(f, "bogus hold/B/no.id\n") && exists(f, "hold/B/no.id"));
+	buf_clear(&f->notes);
+	assert_int_equal(repair_structure_blk(f->s, QUEUE_HOLD, note_down, &f->notes), 0);
+	assert_string_equal(buf_cstr(&f->notes), "bogus hold/B/no.id\n");
+}
+
+static void
+logs_without_a_message(void **state)
+{
+	static const char *const homes[] = {"maildrop/AAAAA1", "incoming/AAAAA2", "active/AAAAA3",
+	    "deferred/A/AAAAA4", "hold/AAAAA5", "corrupt/AAAAA6", "deferred/AAAAA7"};
+	struct fixture *f = *state;
+	char path[64];
+
+	for (size_t i = 0; i < PP_COUNT(homes); i++) {
+		snprintf(path, sizeof(path), "bounce/AAAAA%zu", i + 1);
+		put(f, path, 0600, NOW - 10);
+		fsio_mkdir(f->fd, "deferred/A", 0700);
+		put(f, homes[i], 0700, NOW - 10);
+	}
+	put(f, "bounce/AAAAA8", 0600, NOW - 10);
+	put(f, "bounce/AAAAA9", 0600, NOW);
+	assert_int_equal(repair_orphans_blk(f->s, QUEUE_BOUNCE, NOW, note_down, &f->notes), 0);
+	assert_string_equal(buf_cstr(&f->notes), "orphan bounce/AAAAA8\n");
+	assert_false(exists(f, "bounce/AAAAA8"));
+	assert_true(exists(f, "bounce/AAAAA9") && exists(f, "bounce/AAAAA1"));
 }
 
 static void
@@ -204,6 +254,8 @@ main(int argc, char **argv)
 	    WITH(active_goes_back_to_incoming),
 	    WITH(old_half_files_are_purged),
 	    WITH(structure),
+	    WITH(other_depths),
+	    WITH(logs_without_a_message),
 	    WITH(corrupt_names_stay_free),
 	    WITH(checks_change_nothing),
 	    WITH(adopting),
