@@ -39,6 +39,14 @@ fsio_open_read(int dirfd, const char *path)
 }
 
 int
+fsio_open_quietly(int dirfd, const char *path)
+{
+	int fd = open_at(dirfd, path, O_RDONLY | O_NONBLOCK | O_NOATIME, 0);
+
+	return fd == -EPERM ? fsio_open_read(dirfd, path) : fd;
+}
+
+int
 fsio_open_update(int dirfd, const char *path)
 {
 	return open_at(dirfd, path, O_RDWR | O_NONBLOCK, 0);

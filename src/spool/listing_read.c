@@ -266,7 +266,7 @@ static int
 read_message(
     struct listing_read *r, int dirfd, const char *name, struct stat *ret_stat, struct found *f)
 {
-	struct window w = {.fd = fsio_open_read(dirfd, name), .bytes = r->scratch};
+	struct window w = {.fd = fsio_open_quietly(dirfd, name), .bytes = r->scratch};
 	int rc = 0;
 
 	if (w.fd < 0)
@@ -301,7 +301,7 @@ open_log(struct listing_read *r, const char *id)
 		r->log_fd = fsio_open_dir(r->spool->dirfd, path);
 		memcpy(r->log_dir, path, slash + 1);
 	}
-	return r->log_fd < 0 ? r->log_fd : fsio_open_read(r->log_fd, id);
+	return r->log_fd < 0 ? r->log_fd : fsio_open_quietly(r->log_fd, id);
 }
 
 /* The text of the log, "" when there is none. It lives in the scratch memory or in `big`. */

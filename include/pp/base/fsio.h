@@ -11,6 +11,9 @@
 
 int fsio_open_dir(int dirfd, const char *path);
 int fsio_open_read(int dirfd, const char *path);
+/* The same, leaving the access time alone where that is allowed: with a time of change in the
+ * future, as deferred mail has, each reading would write the inode. */
+int fsio_open_quietly(int dirfd, const char *path);
 /* O_RDWR of an existing regular file. */
 int fsio_open_update(int dirfd, const char *path);
 /* O_CREAT|O_EXCL|O_RDWR; the mode is set exactly, whatever the umask. */
