@@ -10,9 +10,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 #include "pp/base/fsio.h"
+#include "pp/base/mem.h"
 #include "pp/control/client.h"
 
-enum { ANSWER_LINE_MAX = 1024 * 1024 };
+enum { ANSWER_LINE_MAX = 1024 * 1024, STREAM_CHUNK = 256 * 1024 };
 
 /* A path that does not fit into sockaddr_un is reached through a descriptor of its directory. */
 static int
@@ -129,6 +130,69 @@ control_call(const char *queue_directory, const char *command, int (*line)(void 
 	if (fd < 0)
 		return fd;
 	rc = converse(fd, command, line, ctx, err);
+	close(fd);
+	return rc;
+}
+
+/* At least n bytes, fewer only when the answer ends before; -errno. */
+static ssize_t
+receive(int fd, char *to, size_t size, size_t n)
+{
+	size_t have = 0;
+
+	while (have < n) {
+		ssize_t got = read(fd, to + have, size - have);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (got == 0)
+			break;
+		have += (size_t)got;
+	}
+	return (ssize_t)have;
+}
+
+static int
+stream(int fd, const char *command, int (*bytes)(void *, struct str), void *ctx, struct buf *err)
+{
+	const struct str refusal = STR("error ");
+	char *chunk = mem_alloc(STREAM_CHUNK);
+	int rc = fsio_write(fd, str_of(command));
+	size_t wanted = refusal.n;
+
+	if (rc == 0)
+		rc = fsio_write(fd, STR("\n"));
+	while (rc == 0) {
+		ssize_t n = receive(fd, chunk, STREAM_CHUNK, wanted);
+		struct str s = {chunk, n > 0 ? (size_t)n : 0};
+
+		if (n <= 0) {
+			rc = (int)n;
+			break;
+		}
+		if (wanted > 1 && str_starts(s, refusal)) {
+			buf_add(err, str_trim(str_from(s, refusal.n)));
+			rc = -EREMOTEIO;
+			break;
+		}
+		wanted = 1;
+		rc = bytes(ctx, s);
+	}
+	mem_free(chunk);
+	return rc;
+}
+
+int
+control_stream(const char *queue_directory, const char *command, int (*bytes)(void *, struct str),
+    void *ctx, struct buf *err)
+{
+	int fd = connect_to(queue_directory), rc;
+
+	if (fd < 0)
+		return fd;
+	rc = stream(fd, command, bytes, ctx, err);
 	close(fd);
 	return rc;
 }

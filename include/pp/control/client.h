@@ -14,6 +14,9 @@
  * The socket is CONTROL_SOCKET below the queue directory. */
 int control_call(const char *queue_directory, const char *command,
     int (*line)(void *ctx, struct str line), void *ctx, struct buf *err);
+/* The same for an answer of plain bytes, handed on as they come. */
+int control_stream(const char *queue_directory, const char *command,
+    int (*bytes)(void *ctx, struct str bytes), void *ctx, struct buf *err);
 /* The process behind the socket as the kernel knows it, in our own numbering of processes: 0 = it
  * lives in another one (a container we cannot look into). */
 int control_peer(const char *queue_directory, pid_t *ret_pid);

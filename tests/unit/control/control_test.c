@@ -256,6 +256,31 @@ errors(void **state)
 	    control_call("/nonexistent", "x", NULL, NULL, &(struct buf){.max = 1}), -ENOENT);
 }
 
+static int
+add_bytes(void *ctx, struct str bytes)
+{
+	return buf_add(ctx, bytes);
+}
+
+static void
+streams(void **state)
+{
+	struct buf got = {.max = 1 << 20}, err = {.max = 1000};
+
+	ready();
+	assert_int_equal(control_stream(t.dir, "big", add_bytes, &got, &err), 0);
+	assert_int_equal(got.n, 538890);
+	assert_true(str_starts(buf_str(&got), STR("line 0\nline 1\n")));
+	assert_true(str_ends(buf_str(&got), STR("line 49999\n")));
+	/* What the taker answers ends it. */
+	assert_int_equal(control_stream(t.dir, "big", add_bytes, &got, &err), -ENOBUFS);
+	assert_int_equal(control_stream(t.dir, "fails", add_bytes, &got, &err), -EREMOTEIO);
+	assert_string_equal(buf_cstr(&err), "it does not work");
+	assert_int_equal(control_stream("/nonexistent", "x", add_bytes, &got, &err), -ENOENT);
+	buf_fini(&got);
+	buf_fini(&err);
+}
+
 /* A watcher that hangs up is noticed; one that stays is ended with the server. */
 static void
 watchers(void **state)
@@ -300,6 +325,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(answers, setup, teardown),
 	    cmocka_unit_test_setup_teardown(bounded, setup, teardown),
 	    cmocka_unit_test_setup_teardown(errors, setup, teardown),
+	    cmocka_unit_test_setup_teardown(streams, setup, teardown),
 	    cmocka_unit_test_setup_teardown(watchers, setup, teardown),
 	    cmocka_unit_test_setup_teardown(half_commands, setup, teardown),
 	};
