@@ -25,6 +25,7 @@ struct domainlist {
 	struct element *first, **last;
 	unsigned flags;
 	unsigned n;
+	bool in_negated_file; /* while it is made: what a !/file says is turned round */
 };
 
 static int add_elements(void *list, struct str text, int depth, struct buf *err);
@@ -62,6 +63,18 @@ add_table(struct domainlist *l, struct str s, struct element *e, struct buf *err
 }
 
 static int
+add_file(struct domainlist *l, struct str path, bool is_negated, int depth, struct buf *err)
+{
+	bool outer = l->in_negated_file;
+	int rc;
+
+	l->in_negated_file = outer != is_negated;
+	rc = listfile_read(path, depth, add_elements, l, err);
+	l->in_negated_file = outer;
+	return rc;
+}
+
+static int
 add_element(struct domainlist *l, struct str s, int depth, struct buf *err)
 {
 	struct element *e;
@@ -71,17 +84,15 @@ add_element(struct domainlist *l, struct str s, int depth, struct buf *err)
 		is_negated = !is_negated;
 		s = str_from(s, 1);
 	}
-	if (s.n && s.p[0] == '/' && !is_negated)
-		return listfile_read(s, depth, add_elements, l, err);
-	if (s.n == 0 || s.p[0] == '/' || l->n == ELEMENTS_MAX) {
+	if (s.n && s.p[0] == '/')
+		return add_file(l, s, is_negated, depth, err);
+	if (s.n == 0 || l->n == ELEMENTS_MAX) {
 		buf_printf(err, "\"%s%.*s\": %s", is_negated ? "!" : "", STR_FMT(s),
-		    s.n == 0        ? "a name is missing"
-		    : s.p[0] == '/' ? "a file cannot be negated"
-				    : "too many names");
+		    s.n == 0 ? "a name is missing" : "too many names");
 		return -EINVAL;
 	}
 	e = ARENA_NEW(&l->arena, struct element);
-	e->is_negated = is_negated;
+	e->is_negated = is_negated != l->in_negated_file;
 	if (is_table(s)) {
 		int rc = add_table(l, s, e, err);
 
@@ -149,7 +160,7 @@ match_name(const struct domainlist *l, struct str pattern, struct str domain)
 
 	if (str_caseeq(pattern, domain))
 		return true;
-	if (domain.n <= pattern.n || pattern.n == 0)
+	if (domain.n <= pattern.n || pattern.n == 0 || (l->flags & DOMAINLIST_WHOLE))
 		return false;
 	at = domain.n - pattern.n;
 	if (!str_caseeq(str_from(domain, at), pattern))
@@ -167,7 +178,7 @@ match_table(const struct domainlist *l, struct map *m, struct str domain)
 	int rc;
 
 	keys[n++] = (struct map_key){.text = domain};
-	for (size_t i = 1; i < domain.n && n < MAP_KEYS_MAX; i++)
+	for (size_t i = 1; i < domain.n && n < MAP_KEYS_MAX && !(l->flags & DOMAINLIST_WHOLE); i++)
 		if (domain.p[i] == '.')
 			keys[n++] = (struct map_key){
 			    str_from(domain, l->flags & DOMAINLIST_PARENTS ? i + 1 : i), true};

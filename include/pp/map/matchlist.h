@@ -25,10 +25,11 @@ struct domainlist;
 
 enum {
 	DOMAINLIST_PARENTS = 1 << 0, /* example.com also matches sub.example.com */
+	DOMAINLIST_WHOLE = 1 << 1,   /* no domains: a name with dots has no parents (users) */
 };
 
-/* Elements: example.com, .example.com (its subdomains), !element, /file, type:table, `*`? no: a
- * table `static:all` matches everything. */
+/* Elements: example.com, .example.com (its subdomains), !element, /file, !/file, type:table, `*`?
+ * no: a table `static:all` matches everything. */
 int domainlist_new_blk(const char *text, unsigned flags, struct domainlist **ret, struct buf *err);
 void domainlist_ref(struct domainlist *l);
 void domainlist_unref(struct domainlist *l);

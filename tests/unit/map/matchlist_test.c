@@ -12,7 +12,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "pp/base/fsio.h"
-#include "pp/map/matchlist.h"
+#include "pp/map/userlist.h"
 #include "pp/runtime/loop.h"
 
 static char file[] = "/tmp/matchlist_test.XXXXXX";
@@ -181,6 +181,9 @@ domains(void **state)
 	    {"x, hash:/nonexistent", 0, "x", 1},
 	    {"fail:x", 0, "x", -EAGAIN},
 	    {"x", 0, "", 0},
+	    {"john.doe", DOMAINLIST_WHOLE, "john.doe", 1},
+	    {"doe .doe", DOMAINLIST_WHOLE | DOMAINLIST_PARENTS, "john.doe", 0},
+	    {"inline:{doe=x .doe=x}", DOMAINLIST_WHOLE, "john.doe", 0},
 	};
 
 	for (size_t i = 0; i < PP_COUNT(cases); i++) {
@@ -221,8 +224,29 @@ domain_tables(void **state)
 	l = NULL;
 	assert_int_equal(domainlist_new_blk("pcre:/x", 0, &l, &err), -EINVAL);
 	assert_int_equal(domainlist_new_blk("!", 0, &l, &err), -EINVAL);
-	assert_int_equal(domainlist_new_blk("!/x", 0, &l, &err), -EINVAL);
+	assert_int_equal(domainlist_new_blk("!/nonexistent/x", 0, &l, &err), -ENOENT);
 	assert_null(l);
+	buf_fini(&err);
+}
+
+/* A negated file says the contrary of each of its lines, up to the next file inside. */
+static void
+negated_files(void **state)
+{
+	struct domainlist *l = NULL;
+	struct buf err;
+	char text[200];
+
+	buf_init(&err, 1000);
+	put("alice, !bob\n");
+	snprintf(text, sizeof(text), "!%s carol", file);
+	assert_int_equal(domainlist_new_blk(text, 0, &l, &err), 0);
+	assert_int_equal(domainlist_match(l, STR("alice")), 0);
+	assert_int_equal(domainlist_match(l, STR("bob")), 1);
+	assert_int_equal(domainlist_match(l, STR("carol")), 1);
+	assert_int_equal(domainlist_match(l, STR("dave")), 0);
+	domainlist_unref(l);
+	unlink(file);
 	buf_fini(&err);
 }
 
@@ -282,6 +306,97 @@ asynchronous(void **state)
 	buf_fini(&err);
 }
 
+static void
+users(void **state)
+{
+	static const struct {
+		const char *list;
+		uid_t uid;
+		int want;
+		const char *name;
+	} cases[] = {
+	    {"static:anyone", 54321, 1, "unknown"},
+	    {" static:anyone", 0, 1, "root"},
+	    {"", 0, 0, "root"},
+	    {"root", 0, 1, "root"},
+	    {"x, ROOT", 0, 1, "root"},
+	    {"0 oot .oot", 0, 0, "root"},
+	    {"!root, static:all", 0, 0, "root"},
+	    {"!root, static:all", 54321, 1, "unknown"},
+	    {"!unknown, static:all", 54321, 0, "unknown"},
+	    {"unknown", 54321, 1, "unknown"},
+	    {"inline:{root=x}", 0, 1, "root"},
+	    {"hash:/nonexistent", 0, -ENOENT, "root"},
+	};
+
+	for (size_t i = 0; i < PP_COUNT(cases); i++) {
+		char name[USERLIST_NAME_MAX];
+		struct userlist *l = NULL;
+		struct buf err = {.max = 1000};
+
+		assert_int_equal(userlist_new_blk(cases[i].list, &l, &err), 0);
+		if (userlist_match_blk(l, cases[i].uid, name) != cases[i].want)
+			fail_msg("%ld in %s", (long)cases[i].uid, cases[i].list);
+		assert_string_equal(name, cases[i].name);
+		assert_int_equal(userlist_is_everybody(l), i < 2);
+		userlist_unref(l);
+	}
+}
+
+static void
+bad_user_lists(void **state)
+{
+	static const char *const cases[] = {"!", "/nonexistent/users", "nosuch:/x", "{x"};
+
+	for (size_t i = 0; i < PP_COUNT(cases); i++) {
+		struct userlist *l = NULL;
+		struct buf err = {.max = 1000};
+
+		assert_true(userlist_new_blk(cases[i], &l, &err) < 0);
+		assert_null(l);
+		assert_true(err.n > 0);
+		buf_fini(&err);
+	}
+}
+
+struct asking_user {
+	struct userlist_query q;
+	struct post start;
+	struct loop *loop;
+	struct lane *lane;
+	struct userlist *list;
+};
+
+static void
+user_answered(struct userlist_query *q)
+{
+	loop_stop(PP_CONTAINER(q, struct asking_user, q)->loop);
+}
+
+static void
+ask_user(struct post *p)
+{
+	struct asking_user *a = PP_CONTAINER(p, struct asking_user, start);
+
+	userlist_find(a->list, a->lane, &a->q, 54321, user_answered);
+	userlist_unref(a->list);
+}
+
+static void
+asynchronous_users(void **state)
+{
+	struct asking_user a = {.loop = loop_new("test"), .lane = lane_new("slow", 1)};
+	struct buf err = {.max = 1000};
+
+	assert_int_equal(userlist_new_blk("root, unknown", &a.list, &err), 0);
+	post_to(a.loop, &a.start, ask_user);
+	loop_run(a.loop);
+	assert_int_equal(a.q.result, 1);
+	assert_string_equal(a.q.name, "unknown");
+	lane_free(a.lane);
+	loop_free(a.loop);
+}
+
 static int
 setup(void **state)
 {
@@ -308,8 +423,12 @@ main(void)
 	    cmocka_unit_test(files),
 	    cmocka_unit_test(domains),
 	    cmocka_unit_test(domain_tables),
+	    cmocka_unit_test(negated_files),
 	    cmocka_unit_test(flags),
 	    cmocka_unit_test(asynchronous),
+	    cmocka_unit_test(users),
+	    cmocka_unit_test(bad_user_lists),
+	    cmocka_unit_test(asynchronous_users),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
