@@ -53,14 +53,26 @@ order_flush_site(void *ctx, struct control_request *r, const char *arg)
 	qmgr_command(d->qmgr, QMGR_FLUSH_SITE, arg, answer, r);
 }
 
+/* Ids with blanks between them. The answer comes when the last one is seen to. */
 static void
 order_changed(void *ctx, struct control_request *r, const char *arg)
 {
 	struct daemon *d = ctx;
+	struct str rest = str_of(arg), next;
+	char id[SPOOL_ID_MAX] = "";
 
 	pickup_wake(d->pickup); /* a requeued message lies in maildrop */
-	if (id_ok(r, arg))
-		qmgr_command(d->qmgr, QMGR_CHANGED, arg, answer, r);
+	while (str_token(&rest, " ", &next)) {
+		if (!spool_id_valid(next)) {
+			snprintf(id, sizeof(id), "%.*s", STR_FMT(next));
+			break;
+		}
+		if (*id)
+			qmgr_command(d->qmgr, QMGR_CHANGED, id, NULL, NULL);
+		snprintf(id, sizeof(id), "%.*s", STR_FMT(next));
+	}
+	if (id_ok(r, id))
+		qmgr_command(d->qmgr, QMGR_CHANGED, id, answer, r);
 }
 
 static void
