@@ -21,6 +21,8 @@ entry_new(struct assignment *a, struct qmgr_destination *dest, size_t room)
 	e->dest = dest;
 	e->room = room;
 	e->rcpt = arena_alloc(&m->arena, room * sizeof(struct recipient *));
+	e->sibling = m->entries;
+	m->entries = e;
 	dest->pins++;
 	m->open_entries++;
 	TAILQ_INSERT_TAIL(&a->made, e, link);

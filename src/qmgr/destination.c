@@ -99,6 +99,13 @@ qmgr_defer_entry(struct qmgr_entry *e, const struct status *why)
 }
 
 static void
+take_out(struct qmgr_entry *e)
+{
+	TAILQ_REMOVE(&e->dest->todo, e, link);
+	e->waits = false;
+}
+
+static void
 suspend_entry(struct qmgr_destination *d, struct qmgr_entry *e)
 {
 	struct arena a = {0};
@@ -150,7 +157,7 @@ die(struct qmgr_destination *d, const struct status *why)
 	d->reason = status_copy(&d->arena, why);
 	timer_start(d->q->loop, &d->timer, d->transport->dead_time, timer_fired);
 	while ((e = TAILQ_FIRST(&d->todo)) != NULL) {
-		TAILQ_REMOVE(&d->todo, e, link);
+		take_out(e);
 		suspend_entry(d, e);
 	}
 }
@@ -194,7 +201,20 @@ qmgr_destination_add(struct qmgr_destination *d, struct qmgr_entry *e)
 		return;
 	}
 	TAILQ_INSERT_TAIL(&d->todo, e, link);
+	e->waits = true;
 	make_ready(d);
+}
+
+void
+qmgr_destination_remove(struct qmgr_entry *e)
+{
+	struct qmgr_destination *d = e->dest;
+
+	PP_ASSERT(e->waits);
+	take_out(e);
+	if (TAILQ_EMPTY(&d->todo))
+		unready(d);
+	qmgr_destination_release(d);
 }
 
 static void
@@ -307,7 +327,7 @@ qmgr_dispatch(struct qmgr *q, struct qmgr_transport *t)
 		struct qmgr_entry *e = TAILQ_FIRST(&d->todo);
 
 		unready(d);
-		TAILQ_REMOVE(&d->todo, e, link);
+		take_out(e);
 		send_out(d, e);
 		make_ready(d);
 	}

@@ -96,21 +96,41 @@ leave_work(struct lane_job *job)
 	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
 	struct spool *s = m->q->spool;
 
-	if (m->is_damaged)
+	if (m->leave_as == SUPER_DELETE)
+		m->rc = spool_remove_blk(s, QUEUE_ACTIVE, m->id);
+	else if (m->is_damaged)
 		m->rc = spool_move_blk(s, m->id, QUEUE_ACTIVE, QUEUE_CORRUPT, -1);
 	else if (m->has_deferred)
-		m->rc = spool_move_blk(s, m->id, QUEUE_ACTIVE, QUEUE_DEFERRED, m->next_try);
+		m->rc = qmgr_super_leave_blk(m);
 	else if (m->has_logs)
 		m->rc = spool_remove_blk(s, QUEUE_ACTIVE, m->id);
 	else
 		m->rc = spool_unlink_blk(s, QUEUE_ACTIVE, m->id);
-	if (m->rc == -ENOENT)
+	if (m->rc == -ENOENT && m->leave_as != SUPER_DELETE)
 		leave_elsewhere(m);
 	else if (m->rc < 0 && m->has_deferred)
 		/* No way into deferred/ (a full disk has no room for its directory): a file in
 		 * active/ would be forgotten until the next start, here the next walk finds it. */
 		m->moved_back =
 		    spool_move_blk(s, m->id, QUEUE_ACTIVE, QUEUE_INCOMING, m->next_try) == 0;
+}
+
+/* Something is left to do, and its file is where that waits. */
+static void
+left_undone(struct qmgr_message *m)
+{
+	struct qmgr *q = m->q;
+
+	if (m->rc == -ENOENT || m->leave_as == SUPER_NONE || m->leave_as == SUPER_LEAVE) {
+		/* Gone (deleted) or held by hand: then it is not ours to wait for. */
+		if (m->rc != -ENOENT)
+			qmgr_deferred_add(q, m->id, m->next_try);
+		else
+			qmgr_look(q, m->id, QUEUE_DEFERRED);
+		qmgr_event(q, "deferred", m->id);
+	} else {
+		qmgr_event(q, m->leave_as == SUPER_HOLD ? "held" : "requeued", m->id);
+	}
 }
 
 static void
@@ -123,18 +143,19 @@ leave_done(struct lane_job *job)
 	if (m->rc < 0 && m->rc != -ENOENT) {
 		log_warn("qmgr", "%s: leaving the active queue: %s: %s", m->id, strerror(-m->rc),
 		    m->moved_back ? "back to incoming" : "it stays there until the next start");
+	} else if (m->leave_as == SUPER_DELETE) {
+		qmgr_event(q, "removed", m->id); /* who ordered it says so */
 	} else if (m->is_damaged) {
 		log_warn("qmgr",
 		    "saving corrupt file \"%s\" from queue \"active\" to queue \"corrupt\"", m->id);
 	} else if (m->has_deferred) {
-		/* Gone (deleted) or held by a command: then it is not ours to wait for. */
-		if (m->rc != -ENOENT)
-			qmgr_deferred_add(q, m->id, m->next_try);
-		qmgr_event(q, "deferred", m->id);
+		left_undone(m);
 	} else {
 		log_info("qmgr", "%s: removed", m->id);
 		qmgr_event(q, "removed", m->id);
 	}
+	if (m->super > SUPER_LEAVE && m->super != m->leave_as)
+		qmgr_super_late(q, m->id, m->super); /* too late for the job that has just ended */
 	qmgr_message_free(m);
 }
 
@@ -150,8 +171,16 @@ leave(struct qmgr_message *m)
 	 * flushes the queue means the mail that has just failed and is on its way back, too. */
 	if (m->q->stopping || m->again || (m->has_deferred && m->flushes != m->q->flushes))
 		m->next_try = now;
+	m->leave_as = m->super == SUPER_EXPIRE && m->has_deferred ? SUPER_NONE : m->super;
 	m->q->jobs++;
 	lane_run(m->q->o.disk, lane_key(m->id), &m->job, leave_work, leave_done);
+}
+
+/* Its end is not for this round to say. */
+static bool
+is_taken(const struct qmgr_message *m)
+{
+	return m->super != SUPER_NONE && m->super != SUPER_EXPIRE;
 }
 
 /* Does this step do something? If so it has been started. */
@@ -165,14 +194,14 @@ step(struct qmgr_message *m)
 		notify(m, BOUNCE_FAILURE, false);
 		return true;
 	case STEP_EXPIRE:
-		if (!m->has_deferred || m->is_damaged || !is_expired(m))
+		if (!m->has_deferred || m->is_damaged || is_taken(m) || !is_expired(m))
 			return false;
 		log_info("qmgr", "%s: from=<%s>, status=%s, returned to sender", m->id,
 		    m->envelope.sender, m->force_expire ? "force-expired" : "expired");
 		notify(m, BOUNCE_FAILURE, true);
 		return true;
 	case STEP_WARN:
-		if (!m->has_deferred || m->envelope.warn_time <= 0 ||
+		if (!m->has_deferred || is_taken(m) || m->envelope.warn_time <= 0 ||
 		    qmgr_now() < m->envelope.warn_time - 1)
 			return false;
 		m->q->jobs++;
@@ -194,7 +223,7 @@ qmgr_message_end(struct qmgr_message *m)
 {
 	/* A report made now would leave somebody out, and then the message would be gone: this
 	 * round counts as a deferral, however old the message, and what logs there are stay. */
-	if (m->is_unwritten)
+	if (m->is_unwritten || m->super == SUPER_DELETE)
 		m->end_step = STEP_LEAVE;
 	while (!step(m))
 		m->end_step++;

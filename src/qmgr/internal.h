@@ -27,6 +27,8 @@ struct qmgr_entry {
 	struct qmgr_destination *dest;
 	struct recipient **rcpt;
 	size_t n, room;
+	bool waits;                 /* stands in dest->todo */
+	struct qmgr_entry *sibling; /* the next of the message */
 };
 TAILQ_HEAD(qmgr_entry_list, qmgr_entry);
 
@@ -86,6 +88,16 @@ struct qmgr_record {
 };
 STAILQ_HEAD(qmgr_record_list, qmgr_record);
 
+/* What a command or a hand wants of a message that is being delivered. */
+enum qmgr_super {
+	SUPER_NONE,
+	SUPER_LEAVE,  /* its file is elsewhere already: start nothing more */
+	SUPER_EXPIRE, /* return it now */
+	SUPER_HOLD,
+	SUPER_REQUEUE,
+	SUPER_DELETE, /* nothing goes over it */
+};
+
 enum message_state { MESSAGE_LOADING, MESSAGE_DELIVERING, MESSAGE_ENDING, MESSAGE_GONE };
 
 struct qmgr_message {
@@ -98,6 +110,12 @@ struct qmgr_message {
 	struct spool_bytes *bytes;
 	int64_t active_us;
 	size_t open_entries; /* entries without a result */
+	struct qmgr_entry *entries;
+	unsigned serial;          /* no other one of this run has it */
+	unsigned attempts;        /* rounds before this one */
+	bool is_seen;             /* the watch has told of its file in active/ */
+	enum qmgr_super super;    /* wanted */
+	enum qmgr_super leave_as; /* what the job at the end went by */
 	unsigned end_step;
 	/* outcome of this round */
 	bool has_deferred, has_bounced, has_trace, force_expire, is_damaged;
@@ -137,7 +155,8 @@ struct qmgr {
 	bool is_loading; /* a batch of them is being read */
 	LIST_HEAD(, qmgr_listing) listings;
 	struct timer due_timer, scan_timer, details_timer;
-	unsigned generation;
+	struct qmgr_hand *hand;
+	unsigned generation, serial;
 	bool started; /* active/ is recovered: from here on what lies there is ours */
 	bool scanning, rescan, has_scanned, incoming_waits, stopping;
 	struct timer stop_timer;
@@ -180,6 +199,7 @@ void qmgr_message_free(struct qmgr_message *m);
 /* destination.c; `own` is the recipient it is kept for alone, or NULL */
 struct qmgr_destination *
 qmgr_destination_get(struct qmgr *q, const char *transport, const char *nexthop, const char *own);
+void qmgr_destination_remove(struct qmgr_entry *e); /* one that waits */
 void qmgr_destination_add(struct qmgr_destination *d, struct qmgr_entry *e);
 void qmgr_destination_ended(struct qmgr_destination *d, const struct delivery *done);
 void qmgr_destination_release(struct qmgr_destination *d);
@@ -216,6 +236,33 @@ qmgr_listing_file_blk(const struct spool *s, const char *id, struct arena *a, st
 void qmgr_listings_stop(struct qmgr *q);
 /* site.c: all that wait for a recipient there are due; answered once they are. */
 void qmgr_site_flush(struct qmgr *q, const char *site, void (*done)(void *ctx), void *ctx);
+
+/* super.c: what postsuper wants of active mail. Entries that were not begun are dropped, running
+ * ones end. */
+void qmgr_super(struct qmgr *q, const char *order, char *answer, size_t n);
+/* Its file was taken out of active/ by hand. */
+void qmgr_super_taken(struct qmgr_message *m, enum qmgr_super what);
+/* Before its first delivery: true = there will be none. */
+bool qmgr_super_loaded(struct qmgr_message *m);
+/* Disk lane, for a message of which something is left to do: 1 = not for us. */
+int qmgr_super_leave_blk(struct qmgr_message *m);
+/* Ordered when it had left already: done to its file, wherever it is. */
+void qmgr_super_late(struct qmgr *q, const char *id, enum qmgr_super what);
+
+/* hand.c, look.c, gone.c: what is done to the spool by hand. Watching begins after the recovery. */
+void qmgr_hand_start(struct qmgr *q);
+void qmgr_hand_stop(struct qmgr *q);
+void qmgr_hand_free(struct qmgr *q);
+/* Disk lane: every directory there is now. 0 or the first -errno, to be told to the other. */
+int qmgr_hand_watch_blk(const struct qmgr *q, bool touch_incoming);
+void qmgr_hand_watched(struct qmgr *q, int rc);
+/* Something is not as expected with a file that was met there: looks and puts it right. */
+void qmgr_look(struct qmgr *q, const char *id, enum queue at);
+bool qmgr_may_look(const struct qmgr *q);
+/* It has vanished from deferred/. */
+void qmgr_gone(struct qmgr *q, const char *id);
+/* A command did something to this one (NULL: to many) and says so itself. */
+void qmgr_quiet(struct qmgr *q, const char *id);
 
 /* scan.c */
 void qmgr_scan(struct qmgr *q);

@@ -6,6 +6,7 @@
  * every recipient was sent in this round needs no marks at all: its file is simply removed.
  */
 #include <errno.h>
+#include <unistd.h>
 #include "internal.h"
 
 enum { TRACE_VERIFY_ONLY = 256 | 512 }; /* trace_flags: by the system, by a user */
@@ -59,6 +60,9 @@ load_work(struct lane_job *job)
 	} else {
 		m->rc = reader_load_blk(
 		    s, QUEUE_ACTIVE, m->id, &m->arena, &m->envelope, &m->st, &m->why);
+		/* Neither its times nor its marks could be set. */
+		if (m->rc == 0 && m->st.st_uid != geteuid() && geteuid() != 0)
+			m->rc = -EPERM;
 	}
 	if (m->rc == -EBADMSG && spool_move_blk(s, m->id, QUEUE_ACTIVE, QUEUE_CORRUPT, -1) < 0)
 		m->rc = -EIO;
@@ -66,7 +70,8 @@ load_work(struct lane_job *job)
 		spool_move_blk(s, m->id, QUEUE_ACTIVE, m->from, -1);
 	if (m->rc < 0 || m->bytes)
 		return;
-	m->force_expire = (m->st.st_mode & 010) != 0;
+	m->force_expire |= (m->st.st_mode & 010) != 0;
+	m->attempts = spool_attempts(&m->st, deferlog_exists_blk(s, QUEUE_DEFER, m->id));
 	/* The logs tell of the last round only, unless that is what will be returned. */
 	rc = m->force_expire ? 0 : deferlog_remove_blk(s, QUEUE_DEFER, m->id);
 	if (rc < 0 && rc != -ENOENT)
@@ -81,7 +86,11 @@ load_failed(struct qmgr_message *m)
 {
 	struct qmgr *q = m->q;
 
-	if (m->rc == -EBADMSG) {
+	if (m->super > SUPER_LEAVE && m->rc != -EBADMSG && m->rc != -ENOENT) {
+		qmgr_super_late(q, m->id, m->super);
+	} else if (m->rc == -EACCES || m->rc == -EPERM) {
+		qmgr_look(q, m->id, m->from); /* says whose it is */
+	} else if (m->rc == -EBADMSG) {
 		log_warn("qmgr", "%s: %s", m->id, buf_cstr(&m->why));
 		log_warn("qmgr",
 		    "saving corrupt file \"%s\" from queue \"%s\" to queue \"corrupt\"", m->id,
@@ -116,6 +125,8 @@ load_done(struct lane_job *job)
 	    (long long)qmgr_rcpt_open(&m->envelope));
 	qmgr_event(q, "active", m->id);
 	sm_move(states, &m->state, MESSAGE_DELIVERING);
+	if (qmgr_super_loaded(m))
+		return;
 	if (m->envelope.trace_flags & TRACE_VERIFY_ONLY) {
 		/* sendmail -bv: whoever asked that must not find it delivered. */
 		log_warn("qmgr",
@@ -150,6 +161,7 @@ qmgr_message_load(struct qmgr *q, const char *id, enum queue from, struct spool_
 	snprintf(m->id, sizeof(m->id), "%s", id);
 	m->q = q;
 	m->from = from;
+	m->serial = ++q->serial;
 	m->bytes = bytes;
 	m->has_logs = bytes == NULL;
 	if (bytes)
@@ -331,7 +343,7 @@ write_done(struct lane_job *job)
 void
 qmgr_message_settled(struct qmgr_message *m, struct qmgr_entry *e, struct delivery *d)
 {
-	for (size_t i = 0; i < d->rcpt_count; i++)
+	for (size_t i = 0; m->super != SUPER_DELETE && i < d->rcpt_count; i++)
 		qmgr_message_result(m, e->rcpt[i], &d->rcpt[i].status);
 	if (d->is_file_damaged)
 		m->is_damaged = true;
@@ -345,7 +357,8 @@ qmgr_message_entry_done(struct qmgr_message *m)
 	m->open_entries--;
 	if (m->is_writing)
 		return;
-	if (m->open_entries == 0 && !m->has_deferred && !m->has_bounced && !m->has_trace)
+	if (m->super == SUPER_DELETE ||
+	    (m->open_entries == 0 && !m->has_deferred && !m->has_bounced && !m->has_trace))
 		STAILQ_INIT(&m->records); /* all sent: the file goes, nothing needs a mark */
 	if (!STAILQ_EMPTY(&m->records)) {
 		STAILQ_CONCAT(&m->writing, &m->records);

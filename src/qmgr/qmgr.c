@@ -281,11 +281,15 @@ command_run(struct post *p)
 	struct order *o = PP_CONTAINER(p, struct order, post);
 	struct qmgr *q = o->q;
 
-	if (q->stopping) {
+	if (q->stopping && o->kind != QMGR_SUPER) {
 		order_answer(o);
 		return;
 	}
 	switch (o->kind) {
+	case QMGR_SUPER:
+		qmgr_super(q, o->arg, o->text, sizeof(o->text));
+		order_answer(o);
+		return;
 	case QMGR_FLUSH:
 		q->flushes++;
 		qmgr_destinations_revive(q);
@@ -305,6 +309,7 @@ command_run(struct post *p)
 	case QMGR_FLUSH_ID:
 		break;
 	}
+	qmgr_quiet(q, *o->arg ? o->arg : NULL);
 	if (*o->arg == '\0') {
 		qmgr_scan(q);
 		order_answer(o);
@@ -387,6 +392,7 @@ stop_run(struct post *p)
 	qmgr_deferred_stop(q);
 	qmgr_listings_stop(q);
 	timer_stop(&q->scan_timer);
+	qmgr_hand_stop(q);
 	TAILQ_FOREACH (d, &q->every, all)
 		timer_stop(&d->timer);
 	timer_start(q->loop, &q->stop_timer, o->deadline_ms, stop_fired);
@@ -439,5 +445,6 @@ qmgr_free(struct qmgr *q)
 	q->epoch->current = false;
 	qmgr_epoch_unref(q->epoch);
 	qmgr_deferred_fini(q);
+	qmgr_hand_free(q);
 	mem_free(q);
 }

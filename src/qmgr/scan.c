@@ -6,7 +6,8 @@
  * is known is left alone; a new file is adopted, a vanished one forgotten.
  */
 #include <errno.h>
-#include "internal.h"
+#include <unistd.h>
+#include "hand.h"
 #include "pp/spool/repair.h"
 
 enum { BATCH = 256 };
@@ -15,14 +16,17 @@ struct scan {
 	struct lane_job job;
 	struct qmgr *q;
 	bool is_first; /* of this run */
+	bool touch_incoming;
+	int watch_rc;
 	int64_t now;
+	uid_t uid; /* whose files can be worked with */
 	struct scan_batch *batch;
 };
 
 struct scan_entry {
 	char id[SPOOL_ID_MAX];
 	int64_t mtime;
-	bool unthrottle;
+	bool is_odd; /* another owner, another place, or not of the mode of mail */
 };
 
 struct scan_batch {
@@ -33,15 +37,37 @@ struct scan_batch {
 	struct scan_entry e[BATCH];
 };
 
+/* A walk of this run met something new, which the watch did not tell of: looked at, unless it is
+ * one of too many. */
+static bool
+is_to_look_at(struct qmgr *q, enum queue queue, const struct scan_entry *e)
+{
+	if (e->is_odd || queue == QUEUE_ACTIVE || queue == QUEUE_HOLD)
+		return true;
+	return queue == QUEUE_DEFERRED && q->has_scanned && !q->flushing && qmgr_may_look(q) &&
+	       qmgr_deferred_find(q, e->id) == NULL;
+}
+
 static void
 adopt(struct qmgr *q, enum queue queue, const struct scan_entry *e)
 {
 	struct qmgr_message *m;
 	struct qmgr_deferred *d;
 
-	HASH_FIND_STR(q->active, e->id, m);
-	if (m || q->stopping)
+	if (q->stopping)
 		return;
+	HASH_FIND_STR(q->active, e->id, m);
+	if (m) {
+		/* Seen before it was taken, mostly. */
+		if (queue == QUEUE_DEFERRED && m->state == MESSAGE_DELIVERING && qmgr_may_look(q))
+			qmgr_look(q, e->id, queue);
+		return;
+	}
+	if (is_to_look_at(q, queue, e)) {
+		if (qmgr_may_look(q))
+			qmgr_look(q, e->id, queue);
+		return;
+	}
 	if (queue == QUEUE_INCOMING) {
 		if (qmgr_has_room(q, QUEUE_INCOMING))
 			qmgr_message_load(q, e->id, QUEUE_INCOMING, NULL);
@@ -81,9 +107,14 @@ seen(void *ctx, const struct spool_entry *e)
 {
 	struct scan *s = ctx;
 	struct scan_entry *to;
+	bool is_odd = !spool_ready(&e->st) || (s->uid != 0 && e->st.st_uid != s->uid);
 
-	if (!spool_ready(&e->st))
-		return 0; /* half written, or a mark of corruption */
+	if (!S_ISREG(e->st.st_mode))
+		return 0;
+	if (is_odd && e->queue == QUEUE_INCOMING && e->st.st_uid == s->uid)
+		return 0; /* being written */
+	if (e->queue == QUEUE_HOLD && !is_odd && !e->misplaced)
+		return 0;
 	if (s->batch == NULL) {
 		s->batch = MEM_NEW(struct scan_batch);
 		s->batch->q = s->q;
@@ -92,6 +123,7 @@ seen(void *ctx, const struct spool_entry *e)
 	to = &s->batch->e[s->batch->n++];
 	snprintf(to->id, sizeof(to->id), "%s", e->id);
 	to->mtime = e->st.st_mtim.tv_sec;
+	to->is_odd = is_odd || e->misplaced;
 	if (s->batch->n == BATCH)
 		batch_send(s);
 	return 0;
@@ -143,15 +175,21 @@ put_in_order(struct scan *s)
 static void
 scan_work(struct lane_job *job)
 {
+	static const enum queue queues[] = {
+	    QUEUE_INCOMING, QUEUE_DEFERRED, QUEUE_ACTIVE, QUEUE_HOLD};
 	struct scan *s = PP_CONTAINER(job, struct scan, job);
 	const struct spool *sp = s->q->spool;
 
 	if (s->is_first)
 		put_in_order(s);
-	spool_scan_blk(sp, QUEUE_INCOMING, seen, s);
-	batch_send(s);
-	spool_scan_blk(sp, QUEUE_DEFERRED, seen, s);
-	batch_send(s);
+	/* The watch first, so that nothing happens between it and the walk. */
+	s->watch_rc = qmgr_hand_watch_blk(s->q, s->touch_incoming);
+	for (size_t i = 0; i < PP_COUNT(queues); i++) {
+		if (queues[i] == QUEUE_HOLD && !s->is_first)
+			continue; /* nothing becomes of it but by an event */
+		spool_scan_blk(sp, queues[i], seen, s);
+		batch_send(s);
+	}
 }
 
 static void
@@ -166,6 +204,7 @@ scan_done(struct lane_job *job)
 	struct scan *s = PP_CONTAINER(job, struct scan, job);
 	struct qmgr *q = s->q;
 
+	qmgr_hand_watched(q, s->watch_rc);
 	mem_free(s);
 	q->jobs--;
 	q->scanning = false;
@@ -201,6 +240,8 @@ qmgr_scan(struct qmgr *q)
 	s->q = q;
 	s->is_first = !q->has_scanned;
 	s->now = qmgr_now();
+	s->uid = geteuid();
+	s->touch_incoming = q->hand->touch_incoming;
 	q->jobs++;
 	lane_run(q->o.disk, lane_key("scan"), &s->job, scan_work, scan_done);
 }
@@ -222,6 +263,8 @@ recover_done(struct lane_job *job)
 	mem_free(s);
 	q->jobs--;
 	q->started = true;
+	if (!q->stopping)
+		qmgr_hand_start(q);
 	qmgr_scan(q);
 	qmgr_idle_check(q);
 }

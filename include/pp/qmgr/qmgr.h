@@ -41,6 +41,8 @@ enum qmgr_command_kind {
 	QMGR_FLUSH_SITE,
 	QMGR_CHANGED, /* the file of `arg` was moved, removed, changed by a command; "" = many were
 		       */
+	QMGR_SUPER,   /* "ACTION ID" or "ACTION ALL", ACTION = delete hold requeue expire: what is
+		       * active; answer: how many were taken */
 	QMGR_COUNTS,  /* answer: "incoming N active N deferred N deliveries N" */
 };
 /* any: answer(ctx, text) comes on the loop that asked. */
@@ -65,7 +67,8 @@ void qmgr_stop(struct qmgr *q, int64_t deadline_ms, void (*stopped)(void *ctx), 
 void qmgr_free(struct qmgr *q); /* after its loop has ended */
 
 /* Events for tests and watchers: "queued ID", "active ID", "deferred ID", "removed ID",
- * "bounced ID", "corrupt ID". Called on the qmgr loop. Set before qmgr_start. */
+ * "bounced ID", "corrupt ID", "held ID", "requeued ID"; of what is done by hand: "adopted ID",
+ * "changed ID", "gone ID", "unusable ID". Called on the qmgr loop. Set before qmgr_start. */
 void qmgr_on_event(struct qmgr *q, void (*event)(void *ctx, const char *line), void *ctx);
 /* any: events are made only while somebody watches. */
 void qmgr_watch(struct qmgr *q, bool on);
