@@ -124,6 +124,7 @@ all_created(struct daemon *d)
 	qmgr_on_event(d->qmgr, daemon_event, d);
 	spool_set_commit_hook(d->spool, committed, d);
 	d->pickup = pickup_new(d->main, d->disk, &d->gen->cleanup);
+	pickup_submitters(d->pickup, d->gen->users[RIGHT_SUBMIT]);
 	d->control = control_server_new(
 	    d->main, CONTROL_SOCKET, daemon_orders, daemon_orders_count(), d, &err);
 	if (d->control == NULL)

@@ -168,6 +168,8 @@ compile(struct config *cfg, struct spool *spool, const struct generation *old, b
 	if (rc == 0)
 		rc = smtp_setup_new_blk(cfg, &g->smtp, &err);
 	if (rc == 0)
+		rc = rights_compile(g, &err);
+	if (rc == 0)
 		rc = rows_make(g, old, bind, &blame, &err);
 	if (rc < 0) {
 		tell_place(cfg, blame, s, &err);
@@ -226,6 +228,7 @@ generation_free(struct generation *g, const struct generation *keep)
 		return;
 	for (size_t i = 0; i < g->n; i++)
 		row_close(&g->rows[i], keep);
+	rights_free(g);
 	if (g->smtp)
 		smtp_setup_unref(g->smtp);
 	if (g->cleanup.route)

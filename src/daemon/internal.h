@@ -31,10 +31,21 @@ struct listen_row {
 	struct smtpd_setup *setup;
 };
 
+enum right {
+	RIGHT_LIST,
+	RIGHT_SHOWQ, /* the same, by Postfix's protocol */
+	RIGHT_FLUSH,
+	RIGHT_SUBMIT,
+	RIGHT_COUNT,
+};
+
+struct userlist;
+
 /* Everything compiled from one configuration. */
 struct generation {
 	struct cleanup_setup cleanup; /* holds config and route */
 	struct smtp_setup *smtp;
+	struct userlist *users[RIGHT_COUNT];
 	struct listen_row rows[LISTENERS_MAX];
 	size_t n;
 };
@@ -138,6 +149,12 @@ extern const struct control_command daemon_orders[];
 size_t daemon_orders_count(void);
 void daemon_event(void *ctx, const char *line);
 void daemon_watchers_end(struct daemon *d);
+/* rights.c: run(d, r, arg), now or later, when who asks may do that; else the request ends. */
+typedef void right_run(void *daemon, struct control_request *r, const char *arg);
+void rights_ask(
+    struct daemon *d, struct control_request *r, enum right right, const char *arg, right_run *run);
+int rights_compile(struct generation *g, struct buf *err);
+void rights_free(struct generation *g);
 /* showq.c */
 void daemon_order_list(void *ctx, struct control_request *r, const char *arg);
 extern const struct control_command daemon_showq;

@@ -18,12 +18,18 @@ answer(void *ctx, const char *text)
 }
 
 static void
-order_flush(void *ctx, struct control_request *r, const char *arg)
+flush(void *ctx, struct control_request *r, const char *arg)
 {
 	struct daemon *d = ctx;
 
 	pickup_wake(d->pickup);
 	qmgr_command(d->qmgr, QMGR_FLUSH, "", answer, r);
+}
+
+static void
+order_flush(void *ctx, struct control_request *r, const char *arg)
+{
+	rights_ask(ctx, r, RIGHT_FLUSH, arg, flush);
 }
 
 static bool
@@ -37,7 +43,7 @@ id_ok(struct control_request *r, const char *id)
 }
 
 static void
-order_flush_id(void *ctx, struct control_request *r, const char *arg)
+flush_id(void *ctx, struct control_request *r, const char *arg)
 {
 	struct daemon *d = ctx;
 
@@ -46,11 +52,23 @@ order_flush_id(void *ctx, struct control_request *r, const char *arg)
 }
 
 static void
-order_flush_site(void *ctx, struct control_request *r, const char *arg)
+order_flush_id(void *ctx, struct control_request *r, const char *arg)
+{
+	rights_ask(ctx, r, RIGHT_FLUSH, arg, flush_id);
+}
+
+static void
+flush_site(void *ctx, struct control_request *r, const char *arg)
 {
 	struct daemon *d = ctx;
 
 	qmgr_command(d->qmgr, QMGR_FLUSH_SITE, arg, answer, r);
+}
+
+static void
+order_flush_site(void *ctx, struct control_request *r, const char *arg)
+{
+	rights_ask(ctx, r, RIGHT_FLUSH, arg, flush_site);
 }
 
 /* Ids with blanks between them. The answer comes when the last one is seen to. */

@@ -90,6 +90,7 @@ daemon_reloaded(struct daemon *d)
 	d->gen = d->reload->gen;
 	qmgr_reload(d->qmgr, &d->gen->cleanup);
 	pickup_reload(d->pickup, &d->gen->cleanup);
+	pickup_submitters(d->pickup, d->gen->users[RIGHT_SUBMIT]);
 	generation_free(old, d->gen);
 	log_info("master", "reload -- version %s, configuration %s", PP_VERSION,
 	    d->gen->cleanup.config->dir);

@@ -61,15 +61,27 @@ begin(struct daemon *d, struct control_request *r, bool extended)
 }
 
 static void
-showq_run(void *ctx, struct control_request *r, const char *arg)
+plain(void *ctx, struct control_request *r, const char *arg)
 {
 	begin(ctx, r, false);
+}
+
+static void
+extended(void *ctx, struct control_request *r, const char *arg)
+{
+	begin(ctx, r, true);
+}
+
+static void
+showq_run(void *ctx, struct control_request *r, const char *arg)
+{
+	rights_ask(ctx, r, RIGHT_SHOWQ, arg, plain);
 }
 
 void
 daemon_order_list(void *ctx, struct control_request *r, const char *arg)
 {
-	begin(ctx, r, true);
+	rights_ask(ctx, r, RIGHT_LIST, arg, extended);
 }
 
 const struct control_command daemon_showq = {NULL, showq_run, true};

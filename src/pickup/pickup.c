@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include "internal.h"
+#include "pp/map/userlist.h"
 #include "pp/runtime/log.h"
 
 enum {
@@ -34,7 +35,8 @@ struct pickup {
 	struct loop *loop;
 	struct lane *disk;
 	struct cleanup_setup setup;
-	struct spool *spool; /* the same all its life, so a scan may read it during a reload */
+	struct userlist *users; /* who may submit; NULL = everybody */
+	struct spool *spool;    /* the same all its life, so a scan may read it during a reload */
 	struct timer timer;
 	struct lane_job scan;
 	struct post stop_post;
@@ -194,7 +196,7 @@ work_off(struct pickup *p)
 
 		p->names = n->next;
 		p->busy++;
-		submission_start(&p->setup, p->disk, n->id, submission_done, p);
+		submission_start(&p->setup, p->disk, n->id, p->users, submission_done, p);
 		mem_free(n);
 	}
 	if (p->names || p->busy > 0 || p->scanning)
@@ -264,6 +266,17 @@ pickup_new(struct loop *l, struct lane *disk, const struct cleanup_setup *setup)
 }
 
 void
+pickup_submitters(struct pickup *p, struct userlist *users)
+{
+	struct userlist *old = p->users;
+
+	PP_ON(p->loop);
+	userlist_ref(users);
+	p->users = users;
+	userlist_unref(old);
+}
+
+void
 pickup_reload(struct pickup *p, const struct cleanup_setup *setup)
 {
 	struct cleanup_setup old = p->setup;
@@ -295,6 +308,7 @@ pickup_free(struct pickup *p)
 	timer_stop(&p->timer);
 	drop_names(p);
 	forget(p, true);
+	userlist_unref(p->users);
 	cleanup_setup_unref(&p->setup);
 	mem_free(p);
 }

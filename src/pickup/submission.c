@@ -5,19 +5,22 @@
  * on the submission, so nothing is shared. The mail is committed to the queue first and its file
  * removed after that: a crash between the two delivers the mail twice, the other order could lose
  * it. What cleanup refuses for good goes to corrupt/, since only malformed files may be thrown
- * away.
+ * away; so does what comes from a user who may not submit, or no longer.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 #include "internal.h"
+#include "pp/map/userlist.h"
 #include "pp/runtime/log.h"
 
 struct submission {
 	struct lane_job job;
+	struct userlist_query asked; /* whether its owner may submit */
 	struct loop *loop;
 	struct lane *disk;
 	struct cleanup_setup setup;
+	struct userlist *users;
 	char id[SPOOL_ID_MAX];
 	struct pickup_file file;
 	struct cleanup *cleanup;
@@ -41,6 +44,7 @@ finish(struct submission *s, enum pickup_result result)
 
 	memcpy(id, s->id, sizeof(id));
 	pickup_file_close(&s->file);
+	userlist_unref(s->users);
 	cleanup_setup_unref(&s->setup);
 	mem_free(s);
 	done(ctx, id, result);
@@ -242,16 +246,52 @@ start_cleanup(struct submission *s)
 }
 
 static void
+accept_file(struct submission *s)
+{
+	start_cleanup(s);
+	read_more(s);
+}
+
+static void
+owner_known(struct userlist_query *q)
+{
+	struct submission *s = PP_CONTAINER(q, struct submission, asked);
+	char why[USERLIST_NAME_MAX + 80];
+
+	if (q->result == 1) {
+		accept_file(s);
+	} else if (q->result < 0) {
+		log_warn("pickup", "maildrop/%s: authorized_submit_users: %s: will try again",
+		    s->id, strerror(-q->result));
+		finish(s, PICKUP_KEPT);
+	} else {
+		snprintf(why, sizeof(why), "User %s(%ld) is not allowed to submit mail", q->name,
+		    (long)q->uid);
+		set_aside(s, why);
+	}
+}
+
+/* The owner of a file is who put it there, whatever program that was. */
+static bool
+may_submit(const struct submission *s)
+{
+	uid_t uid = s->file.uid;
+
+	return uid == 0 || uid == s->file.daemon_uid || s->users == NULL ||
+	       userlist_is_everybody(s->users);
+}
+
+static void
 opened(struct lane_job *job)
 {
 	struct submission *s = PP_CONTAINER(job, struct submission, job);
 
-	if (s->rc < 0) {
+	if (s->rc < 0)
 		file_trouble(s);
-		return;
-	}
-	start_cleanup(s);
-	read_more(s);
+	else if (may_submit(s))
+		accept_file(s);
+	else
+		userlist_find(s->users, s->disk, &s->asked, s->file.uid, owner_known);
 }
 
 static void
@@ -285,10 +325,14 @@ submission_new(const struct cleanup_setup *setup, struct lane *disk, const char 
 
 void
 submission_start(const struct cleanup_setup *setup, struct lane *disk, const char *id,
-    void (*done)(void *ctx, const char *id, enum pickup_result r), void *ctx)
+    struct userlist *users, void (*done)(void *ctx, const char *id, enum pickup_result r),
+    void *ctx)
 {
 	struct submission *s = submission_new(setup, disk, id, done, ctx);
 
+	if (users)
+		userlist_ref(users);
+	s->users = users;
 	lane_run(disk, lane_key(s->id), &s->job, work_open, opened);
 }
 
