@@ -41,3 +41,20 @@ packages_install() { # TOP GROUP...
 	fi
 	return $rc
 }
+
+# Programs that are only read from: installed they would bring a service, a cron job or a daemon.
+packages_unpack() { # TOP FOLDER
+	local top=$1 folder=$2 p
+	mkdir -p "$folder" || return 1
+	for p in $(grep '^unpack ' "$top/etc/packages" | cut -d' ' -f2); do
+		[ ! -e "$folder/.$p" ] || continue
+		(
+			cd "$folder" || exit 1
+			rm -f "$p"_*.deb
+			apt-get -qq download "$p" 2>/dev/null || {
+				apt-get -qq update
+				apt-get -qq download "$p"
+			} && dpkg -x "$p"_*.deb . && rm "$p"_*.deb && : >".$p"
+		) || return 1
+	done
+}

@@ -143,7 +143,7 @@ class System:
     def log_to_file(self):
         """For programs that read the log: it goes to a file, and tests follow that."""
         self.logfile = self.scratch.file(f"{self.name}.log", "", 0o666)
-        self.write_config(maillog_file=self.logfile)
+        self.write_config(maillog_file=self.logfile, maillog_file_prefixes="/tmp, /dev")
         return self
 
     def _started(self, argv, **options):
@@ -312,6 +312,8 @@ class Postfix(System):
 
     def command(self, command, *arguments, **options):
         """With a log file of their own: while the daemon is down they cannot write to its pipe."""
+        if self.logfile:
+            return postfix_tool(self.config, command, *arguments, **options)
         log = self.scratch.file(f"{self.name}-tools.log", "", 0o666)
         tools = self.scratch.dir(f"{self.name}-tools")
         self.scratch.file(f"{tools}/main.cf", config_text(dict(self.main, maillog_file=log)))
