@@ -245,13 +245,20 @@ has_recipient_at(const struct envelope *e, struct str site)
 static void
 site_done(void *ctx)
 {
-	struct order *o = ctx;
+	order_answer(ctx);
+}
+
+static void
+site_begin(struct order *o)
+{
 	struct qmgr *q = o->q;
 	struct qmgr_message *m, *next;
 
+	qmgr_destinations_revive(q);
+	/* First those on their way back: what the index sends out now comes there, too. */
 	HASH_ITER (hh, q->active, m, next)
 		m->again |= m->has_deferred && has_recipient_at(&m->envelope, str_of(o->arg));
-	order_answer(o);
+	qmgr_site_flush(q, o->arg, site_done, o);
 }
 
 /* Failed a moment ago and not back in deferred/ yet: nobody would find it there. */
@@ -299,8 +306,7 @@ command_run(struct post *p)
 		order_answer(o);
 		return;
 	case QMGR_FLUSH_SITE:
-		qmgr_destinations_revive(q);
-		qmgr_site_flush(q, o->arg, site_done, o);
+		site_begin(o);
 		return;
 	case QMGR_COUNTS:
 		counts(o);
