@@ -249,16 +249,28 @@ fsio_unlock(int fd)
 }
 
 int
-fsio_rename(int dirfd, const char *from, const char *to)
+fsio_rename_between(int from_fd, const char *from, int to_fd, const char *to)
 {
-	if (renameat2(dirfd, from, dirfd, to, RENAME_NOREPLACE) == 0)
+	if (renameat2(from_fd, from, to_fd, to, RENAME_NOREPLACE) == 0)
 		return 0;
 	if (errno != EINVAL && errno != ENOSYS)
 		return -errno;
 	/* A file system without RENAME_NOREPLACE: link(2) refuses an existing name as well. */
-	if (linkat(dirfd, from, dirfd, to, 0) < 0)
+	if (linkat(from_fd, from, to_fd, to, 0) < 0)
 		return -errno;
-	return fsio_unlink(dirfd, from);
+	return fsio_unlink(from_fd, from);
+}
+
+int
+fsio_rename(int dirfd, const char *from, const char *to)
+{
+	return fsio_rename_between(dirfd, from, dirfd, to);
+}
+
+int
+fsio_exchange(int a_fd, const char *a, int b_fd, const char *b)
+{
+	return renameat2(a_fd, a, b_fd, b, RENAME_EXCHANGE) < 0 ? -errno : 0;
 }
 
 int

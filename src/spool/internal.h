@@ -8,6 +8,8 @@
 #include "pp/spool/spool.h"
 #include "pp/spool/writer.h"
 
+#define SPOOL_DELETED "deleted" /* mail that is to be unlinked: bulk.h */
+
 enum {
 	SPOOL_DEPTH_MAX = 16,   /* levels of one-letter directories */
 	SPOOL_SEARCH_DEPTH = 4, /* other depths at which a missing id is looked for */
@@ -64,6 +66,9 @@ struct directory {
 	const char *name;
 	mode_t mode, mode_no_group;
 	bool to_group, to_root;
+	bool ours; /* Postfix has none */
 };
+/* 1 = made, 0 = was there, else -errno. */
+int spool_make_directory(int dirfd, const struct directory *d, uid_t uid, gid_t gid);
 extern const struct directory spool_directories[];
 extern const size_t spool_directory_count;

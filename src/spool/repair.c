@@ -252,6 +252,8 @@ check_one(const struct repair *r, const struct directory *d, uid_t uid, gid_t gi
 	struct stat st;
 	int rc = fsio_stat(r->spool->dirfd, d->name, &st);
 
+	if (rc == -ENOENT && d->ours)
+		return; /* the next start makes it */
 	if (rc < 0) {
 		snprintf(text, sizeof(text), "%s", strerror(-rc));
 		r->tell(r->ctx, &(struct repair_note){

@@ -151,15 +151,15 @@ const struct directory spool_directories[] = {
     {"trace", 0700, 0700},
     {"flush", 0700, 0700},
     {"saved", 0700, 0700},
+    {SPOOL_DELETED, 0700, 0700, .ours = true},
     {"private", 0700, 0700},
     {"public", 02710, 0711, .to_group = true},
     {"pid", 0755, 0755, .to_root = true},
 };
 const size_t spool_directory_count = PP_COUNT(spool_directories);
 
-/* 1 = made, 0 = was there, else -errno. */
-static int
-make_directory(int dirfd, const struct directory *d, uid_t uid, gid_t gid)
+int
+spool_make_directory(int dirfd, const struct directory *d, uid_t uid, gid_t gid)
 {
 	bool group = d->to_group && gid != (gid_t)-1;
 	mode_t mode = d->to_group && !group ? d->mode_no_group : d->mode;
@@ -217,7 +217,7 @@ create_all(struct spool *s, uid_t uid, gid_t gid, struct buf *err)
 	bool made = false;
 
 	for (unsigned i = 0; i < PP_COUNT(spool_directories); i++) {
-		int rc = make_directory(s->dirfd, &spool_directories[i], uid, gid);
+		int rc = spool_make_directory(s->dirfd, &spool_directories[i], uid, gid);
 
 		if (rc < 0) {
 			buf_printf(err, "create %s/%s: %s", s->directory, spool_directories[i].name,

@@ -42,6 +42,10 @@ int fsio_lock_shared(int fd);
 void fsio_unlock(int fd);
 /* Like rename(2), but -EEXIST when the new name exists: a queue file is never overwritten. */
 int fsio_rename(int dirfd, const char *from, const char *to);
+/* The same between two directories. */
+int fsio_rename_between(int from_fd, const char *from, int to_fd, const char *to);
+/* Each gets the place of the other, at once. -EINVAL or -ENOSYS where it is not possible. */
+int fsio_exchange(int a_fd, const char *a, int b_fd, const char *b);
 /* -ENOENT is an error here as everywhere; callers for whom it is none say so. */
 int fsio_unlink(int dirfd, const char *path);
 int fsio_rmdir(int dirfd, const char *path);
