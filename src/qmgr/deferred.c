@@ -11,6 +11,7 @@
 #include "pp/base/mem.h"
 
 enum {
+	MODE_EXPIRED = 0010,
 	BATCH = 64,     /* files read in one go */
 	GATHER_MS = 50, /* mail that is deferred together is read together */
 	WANTED_FIRST = 1024,
@@ -176,7 +177,7 @@ qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when)
 		d = index_add(&q->index, id, when);
 	else
 		index_move(&q->index, d, when);
-	qmgr_deferred_seen(q, d);
+	d->generation = q->generation & 0xff;
 	want(q, d);
 	if (index_first(&q->index) == d)
 		arm(q);
@@ -195,9 +196,17 @@ qmgr_deferred_when(const struct qmgr_deferred *d)
 }
 
 void
-qmgr_deferred_seen(struct qmgr *q, struct qmgr_deferred *d)
+qmgr_deferred_seen(struct qmgr *q, struct qmgr_deferred *d, mode_t mode)
 {
 	d->generation = q->generation & 0xff;
+	if (d->details && d->is_expired != ((mode & MODE_EXPIRED) != 0))
+		want(q, d);
+}
+
+bool
+qmgr_deferred_complete(const struct qmgr *q)
+{
+	return q->has_scanned && !q->changed && !q->is_telling;
 }
 
 void

@@ -228,6 +228,7 @@ index_keep(struct index *ix, struct qmgr_deferred *d, const struct listing *l)
 		return;
 	}
 	d->details = packed;
+	d->is_expired = l->forced_expire;
 	d->details_n = n & DETAILS_MAX;
 	ix->details_bytes += n + MALLOC_COST;
 }

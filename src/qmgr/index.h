@@ -20,6 +20,7 @@ struct qmgr_deferred {
 	uint64_t is_long : 1;    /* the id is long.p */
 	uint64_t is_wanted : 1;  /* its details are to be read */
 	uint64_t is_loading : 1; /* they are being read */
+	uint64_t is_expired : 1; /* they say that it was told to expire */
 	char *details;           /* NULL = not in memory */
 	union {
 		char id[INDEX_SHORT_ID];

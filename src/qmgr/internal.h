@@ -163,6 +163,8 @@ struct qmgr {
 	void (*stopped)(void *ctx);
 	void *stopped_ctx;
 	struct loop *stopped_home;
+	bool changed;     /* a command has changed many files: the next walk tells memory */
+	bool is_telling;  /* that walk is under way */
 	bool flushing;    /* what the next walk finds is due at once */
 	unsigned flushes; /* how many were asked for */
 	bool watched;     /* somebody wants events */
@@ -215,9 +217,9 @@ void qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when);
 struct qmgr_deferred *qmgr_deferred_find(struct qmgr *q, const char *id);
 void qmgr_deferred_drop(struct qmgr *q, struct qmgr_deferred *d);
 int64_t qmgr_deferred_when(const struct qmgr_deferred *d);
-/* A walk met its file: known as it is. What no walk since q->generation grew has met is forgotten
- * by the other. */
-void qmgr_deferred_seen(struct qmgr *q, struct qmgr_deferred *d);
+/* A walk met its file: known as it is, but for its mode, which tells of `postsuper -e`. What no walk
+ * since q->generation grew has met is forgotten by the other. */
+void qmgr_deferred_seen(struct qmgr *q, struct qmgr_deferred *d, mode_t mode);
 void qmgr_deferred_forget_unseen(struct qmgr *q);
 unsigned qmgr_deferred_count(const struct qmgr *q);
 /* May one more from this queue become active? When mail of both kinds waits each gets half of the
@@ -232,6 +234,8 @@ void qmgr_deferred_fini(struct qmgr *q);
 /* What a listing says of one, from its files: 0, 1 = nothing, -ENOENT = it is not there. */
 int
 qmgr_listing_file_blk(const struct spool *s, const char *id, struct arena *a, struct listing *ret);
+/* Does the index tell of all that is in deferred/? Who lists or searches it waits until then. */
+bool qmgr_deferred_complete(const struct qmgr *q);
 /* listing.c: while stopping none goes on. */
 void qmgr_listings_stop(struct qmgr *q);
 /* site.c: all that wait for a recipient there are due; answered once they are. */

@@ -258,7 +258,7 @@ go_on(struct qmgr_listing *l)
 		read_begin(l);
 		return;
 	}
-	if (!q->has_scanned) { /* not everything is in the index yet */
+	if (!qmgr_deferred_complete(q)) {
 		timer_start(q->loop, &l->timer, INDEX_WAIT, index_awaited);
 		return;
 	}

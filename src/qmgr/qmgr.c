@@ -317,6 +317,7 @@ command_run(struct post *p)
 	}
 	qmgr_quiet(q, *o->arg ? o->arg : NULL);
 	if (*o->arg == '\0') {
+		q->changed = true;
 		qmgr_scan(q);
 		order_answer(o);
 		return;

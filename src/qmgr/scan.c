@@ -26,6 +26,7 @@ struct scan {
 struct scan_entry {
 	char id[SPOOL_ID_MAX];
 	int64_t mtime;
+	mode_t mode;
 	bool is_odd; /* another owner, another place, or not of the mode of mail */
 };
 
@@ -77,7 +78,8 @@ adopt(struct qmgr *q, enum queue queue, const struct scan_entry *e)
 	}
 	d = qmgr_deferred_find(q, e->id);
 	if (d && (qmgr_deferred_when(d) == e->mtime || qmgr_deferred_when(d) <= qmgr_now()))
-		qmgr_deferred_seen(q, d); /* as known, or due already, whatever the file says */
+		qmgr_deferred_seen(
+		    q, d, e->mode); /* as known, or due already, whatever the file says */
 	else
 		qmgr_deferred_add(q, e->id, q->flushing && !d ? qmgr_now() : e->mtime);
 }
@@ -123,6 +125,7 @@ seen(void *ctx, const struct spool_entry *e)
 	to = &s->batch->e[s->batch->n++];
 	snprintf(to->id, sizeof(to->id), "%s", e->id);
 	to->mtime = e->st.st_mtim.tv_sec;
+	to->mode = e->st.st_mode;
 	to->is_odd = is_odd || e->misplaced;
 	if (s->batch->n == BATCH)
 		batch_send(s);
@@ -207,7 +210,7 @@ scan_done(struct lane_job *job)
 	qmgr_hand_watched(q, s->watch_rc);
 	mem_free(s);
 	q->jobs--;
-	q->scanning = false;
+	q->scanning = q->is_telling = false;
 	q->has_scanned = true;
 	if (!q->stopping) {
 		/* What the walk did not meet is gone: deleted, held, or requeued by somebody. */
@@ -234,6 +237,8 @@ qmgr_scan(struct qmgr *q)
 		return;
 	}
 	q->scanning = true;
+	q->is_telling = q->changed;
+	q->changed = false;
 	q->rescan = false;
 	q->generation++;
 	s = MEM_NEW(struct scan);

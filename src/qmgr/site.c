@@ -125,7 +125,7 @@ site_go(struct site_flush *f)
 		site_end(f);
 		return;
 	}
-	if (!q->has_scanned) { /* not everything is in the index yet */
+	if (!qmgr_deferred_complete(q)) {
 		timer_start(q->loop, &f->timer, INDEX_WAIT, index_awaited);
 		return;
 	}
