@@ -306,7 +306,7 @@ qshape_file(const char *path, bool by_sender, struct buf *to)
 	struct source s;
 	struct stat st;
 
-	s.fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	s.fd = fsio_open_quietly(AT_FDCWD, path);
 	if (s.fd < 0)
 		return;
 	if (fstat(s.fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0733) == 0700) {

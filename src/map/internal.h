@@ -34,6 +34,8 @@ struct table_type {
 	int (*load)(struct table *t, struct str text, struct buf *err);
 	/* 1 and the value, 0, or -errno and a text in value. */
 	int (*find)(struct table *t, struct str key, struct buf *value);
+	/* Gives back what load took outside of the arena; may be NULL. */
+	void (*clear)(struct table *t);
 };
 
 struct table_entry {
@@ -49,6 +51,10 @@ struct table {
 	struct arena arena;
 	struct table_entry *hash;
 	struct cidr_rule *rules;
+	struct pattern_rule *patterns;
+	/* Tables made of tables. */
+	struct map **subs;
+	size_t sub_count;
 	/* The file as it was when it was read. */
 	bool is_loaded, is_fresh;
 	uint64_t device, inode;
@@ -61,7 +67,10 @@ int table_find_hash(struct table *t, struct str key, struct buf *value);
 void table_clear(struct table *t);
 
 extern const struct table_type map_type_text[], map_type_cidr, map_type_inline, map_type_static,
-    map_type_environ, map_type_fail;
+    map_type_environ, map_type_fail, map_type_regexp, map_type_pcre, map_type_union, map_type_pipe,
+    map_type_rand;
+/* Whether partial keys are not asked for in any of its tables. */
+bool map_is_pattern(const struct map *m);
 const struct table_type *map_type_find(struct str name);
 const struct table_type *map_type_at(unsigned i);
 

@@ -26,8 +26,9 @@ const struct table_type *
 map_type_at(unsigned i)
 {
 	static const struct table_type *const types[] = {&map_type_text[0], &map_type_text[1],
-	    &map_type_text[2], &map_type_text[3], &map_type_cidr, &map_type_inline,
-	    &map_type_static, &map_type_environ, &map_type_fail};
+	    &map_type_text[2], &map_type_text[3], &map_type_text[4], &map_type_cidr,
+	    &map_type_regexp, &map_type_pcre, &map_type_inline, &map_type_static, &map_type_environ,
+	    &map_type_fail, &map_type_union, &map_type_pipe, &map_type_rand};
 
 	return i < PP_COUNT(types) ? types[i] : NULL;
 }
@@ -88,9 +89,22 @@ void
 table_clear(struct table *t)
 {
 	HASH_CLEAR(hh, t->hash);
+	if (t->type->clear)
+		t->type->clear(t);
 	t->rules = NULL;
 	arena_fini(&t->arena);
 	t->is_loaded = false;
+}
+
+static void
+free_table(struct table *t)
+{
+	table_clear(t);
+	for (size_t i = 0; i < t->sub_count; i++)
+		map_unref(t->subs[i]);
+	mem_free(t->subs);
+	mem_free(t->arg);
+	mem_free(t);
 }
 
 static void
@@ -101,9 +115,7 @@ destroy(struct snap *snap)
 
 	while ((t = m->tables) != NULL) {
 		m->tables = t->next;
-		table_clear(t);
-		mem_free(t->arg);
-		mem_free(t);
+		free_table(t);
 	}
 	mem_free(m);
 }
@@ -151,9 +163,7 @@ open_table(struct str element, struct table **ret, struct buf *err)
 	} else if (t->type->open != NULL)
 		rc = t->type->open(t, err);
 	if (rc < 0) {
-		table_clear(t);
-		mem_free(t->arg);
-		mem_free(t);
+		free_table(t);
 		return rc;
 	}
 	*ret = t;
@@ -213,10 +223,32 @@ map_is_empty(const struct map *m)
 bool
 map_is_static(const struct map *m)
 {
-	for (const struct table *t = m->tables; t; t = t->next)
+	for (const struct table *t = m->tables; t; t = t->next) {
 		if (t->type->is_file)
 			return false;
+		for (size_t i = 0; i < t->sub_count; i++)
+			if (!map_is_static(t->subs[i]))
+				return false;
+	}
 	return true;
+}
+
+static bool
+is_pattern(const struct table *t)
+{
+	for (size_t i = 0; i < t->sub_count; i++)
+		if (map_is_pattern(t->subs[i]))
+			return true;
+	return t->type->is_pattern;
+}
+
+bool
+map_is_pattern(const struct map *m)
+{
+	for (const struct table *t = m->tables; t; t = t->next)
+		if (is_pattern(t))
+			return true;
+	return false;
 }
 
 static int
@@ -280,7 +312,7 @@ find_key(struct map *m, const struct map_key *key, struct buf *value)
 	for (struct table *t = m->tables; t; t = t->next) {
 		int rc = 0;
 
-		if (key->is_partial && t->type->is_pattern)
+		if (key->is_partial && is_pattern(t))
 			continue;
 		if (t->type->is_file)
 			rc = refresh(t, value);
@@ -325,6 +357,8 @@ map_check_permissions_blk(const struct map *m, struct buf *text)
 	for (const struct table *t = m->tables; t; t = t->next) {
 		struct stat st;
 
+		for (size_t i = 0; i < t->sub_count; i++)
+			found |= map_check_permissions_blk(t->subs[i], text);
 		if (!t->type->is_file)
 			continue;
 		if (faccessat(AT_FDCWD, t->arg, R_OK, AT_EACCESS) < 0)

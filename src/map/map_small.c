@@ -8,6 +8,14 @@
 #include "internal.h"
 #include "pp/config/list.h"
 
+/* In Postfix's words. */
+static int
+inline_syntax(const struct table *t, const char *what, struct buf *err)
+{
+	buf_printf(err, "%s: \"inline:%.200s\"; need \"inline:{name=value...}\"", what, t->arg);
+	return -EINVAL;
+}
+
 /* inline:{key=value, {key = long value}} */
 static int
 inline_open(struct table *t, struct buf *err)
@@ -15,26 +23,23 @@ inline_open(struct table *t, struct buf *err)
 	struct str rest = str_of(t->arg), s;
 	int rc;
 
-	if (rest.n < 2 || rest.p[0] != '{' || rest.p[rest.n - 1] != '}') {
-		buf_adds(err, "inline: must be followed by {key=value, ...}");
-		return -EINVAL;
-	}
+	if (rest.n < 2 || rest.p[0] != '{' || rest.p[rest.n - 1] != '}')
+		return inline_syntax(t, "bad syntax", err);
 	rest = list_unbrace(rest);
+	if (rest.n == 0)
+		return inline_syntax(t, "bad syntax", err);
 	while ((rc = list_next(&rest, &s)) > 0) {
 		size_t eq;
 
 		s = list_unbrace(s);
 		eq = str_index(s, '=');
-		if (eq == 0 || eq == s.n) {
-			buf_printf(
-			    err, "inline: \"%.*s\" must be key=value or {key = value}", STR_FMT(s));
-			return -EINVAL;
-		}
+		if (eq == 0 || eq == s.n)
+			return inline_syntax(t,
+			    eq == 0 ? "missing attribute name" : "missing '=' after attribute name",
+			    err);
 		table_put(t, str_trim(str_head(s, eq)), str_trim(str_from(s, eq + 1)));
 	}
-	if (rc < 0)
-		buf_adds(err, "inline: a brace without its partner");
-	return rc;
+	return rc < 0 ? inline_syntax(t, "bad syntax", err) : 0;
 }
 
 static int

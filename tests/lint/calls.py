@@ -32,6 +32,7 @@ THREADS = re.compile(r"\b(?:pthread_(?:mutex|cond|rwlock|create|spin)\w*|uv_(?:m
 HOMES = {
     "uv.h": {"runtime", "net", "control"}, "openssl/": {"net"}, "ares.h": {"net/resolver"},
     "sasl/": {"net/sasl"}, "pthread.h": {"runtime"}, "stdatomic.h": {"runtime"},
+    "pcre2.h": {"map"}, "regex.h": {"map"},
 }
 
 

@@ -3,7 +3,8 @@
  * THREAD map_open, map_ref, map_unref, map_key any. What ends in _blk: one at a time, on the lane
  *        under map_key(map), or in a command. map_find on a loop.
  * OWNS   map_open gives one reference; map_unref ends it. Files are read when first asked and
- *        again when they change (a stat(2) per lookup). hash: btree: lmdb: texthash: read the text.
+ *        again when they change (a stat(2) per lookup). hash: btree: lmdb: cdb: texthash: read the
+ *        text (text.h).
  * ERRORS lookups: 1 found, 0 not found, -errno when a table cannot be used now (a temporary
  *        failure; `value` then holds a text that names the file).
  */
@@ -64,8 +65,3 @@ struct map_query {
 void map_find(struct map *m, struct lane *slow, struct map_query *q, const struct map_key *keys,
     unsigned n, void (*done)(struct map_query *));
 void map_query_fini(struct map_query *q);
-
-/* Takes the next `key value` off the text of a table: comments, empty and continued lines are
- * dealt with. 1 entry, 0 end, -EINVAL a line without a value (*ret_line says where). *line counts;
- * start it at 0. key and value are appended to cleared buffers. Pure. */
-int map_parse_line(struct str *text, int *line, int *ret_line, struct buf *key, struct buf *value);

@@ -1,26 +1,37 @@
 /*
- * map_text.c - fuzzes the texts of tables and lists: key-value, cidr, inline, networks, key forms.
+ * map_text.c - fuzzes the texts of tables and lists: key-value, cidr, patterns, inline, networks,
+ * key forms.
  */
 #include <stdlib.h>
 #include "map/internal.h"
 #include "pp/map/key.h"
 #include "pp/map/matchlist.h"
+#include "pp/map/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void
 text_table(struct str text)
 {
-	struct buf key, value;
-	int line = 0, at = 0, before = 0, rc;
+	struct str rest = text;
+	struct buf logical, key, value;
+	struct map_line l;
+	int count = 0, before = 0, rc;
 
+	buf_init(&logical, 1000);
 	buf_init(&key, 1000);
 	buf_init(&value, 1000);
-	while ((rc = map_parse_line(&text, &line, &at, &key, &value)) != 0) {
-		PP_ASSERT(at > before && line >= at);
-		PP_ASSERT(rc < 0 || (buf_str(&key).n > 0 && buf_str(&value).n > 0));
-		before = at;
+	while ((rc = map_line_next(&rest, &count, &logical, &l)) != 0) {
+		PP_ASSERT(l.line > before && count >= l.line);
+		PP_ASSERT(rc < 0 || (l.key.n > 0 && l.value.n > 0));
+		before = l.line;
 	}
+	count = before = 0;
+	while ((rc = map_alias_next(&text, &count, &logical, &key, &value, &l)) != 0) {
+		PP_ASSERT(l.line > before && count >= l.line);
+		before = l.line;
+	}
+	buf_fini(&logical);
 	buf_fini(&key);
 	buf_fini(&value);
 }
@@ -37,6 +48,25 @@ cidr_table(struct str text)
 		map_type_cidr.find(&t, STR("192.0.2.1"), &value);
 		map_type_cidr.find(&t, STR("2001:db8::1"), &value);
 	} else
+		PP_ASSERT(buf_str(&err).n > 0);
+	table_clear(&t);
+	buf_fini(&err);
+	buf_fini(&value);
+}
+
+static void
+pattern_table(struct str text, const struct table_type *type)
+{
+	struct table t = {.type = type, .arg = (char *)(uintptr_t) "patterns"};
+	struct buf err, value;
+
+	if (text.n > 300)
+		return; /* long patterns may take the engines' time, not ours */
+	buf_init(&err, 1000);
+	buf_init(&value, 1000);
+	if (type->load(&t, text, &err) == 0)
+		type->find(&t, STR("Subject: a (b) [c]"), &value);
+	else
 		PP_ASSERT(buf_str(&err).n > 0);
 	table_clear(&t);
 	buf_fini(&err);
@@ -97,6 +127,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	text_table(text);
 	cidr_table(text);
+	pattern_table(text, &map_type_regexp);
+	pattern_table(text, &map_type_pcre);
 	specs(text);
 	keys(text);
 	return 0;

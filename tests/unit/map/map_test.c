@@ -70,55 +70,10 @@ expect(struct map *m, const char *key, int rc, const char *want)
 }
 
 static void
-lines(void **state)
-{
-	static const char text[] = "# comment\n"
-				   "Key value of it\n"
-				   "\n"
-				   "a   b\n"
-				   "# inside\n"
-				   "  c\n"
-				   "novalue\n"
-				   "x\ty \t\n"
-				   "last end";
-	static const struct {
-		int rc, line;
-		const char *key, *value;
-	} want[] = {
-	    {1, 2, "key", "value of it"},
-	    {1, 4, "a", "b  c"},
-	    {-EINVAL, 7, "novalue", NULL},
-	    {1, 8, "x", "y"},
-	    {1, 9, "last", "end"},
-	    {0, 9, NULL, NULL},
-	};
-	struct str rest = str_of(text);
-	struct buf key, value;
-	int line = 0, at = 0;
-
-	buf_init(&key, 100);
-	buf_init(&value, 100);
-	for (size_t i = 0; i < PP_COUNT(want); i++) {
-		assert_int_equal(map_parse_line(&rest, &line, &at, &key, &value), want[i].rc);
-		assert_int_equal(at, want[i].line);
-		if (want[i].key)
-			assert_string_equal(buf_cstr(&key), want[i].key);
-		if (want[i].value)
-			assert_string_equal(buf_cstr(&value), want[i].value);
-	}
-	rest = STR(" lonely continuation\nk v\n");
-	line = 0;
-	assert_int_equal(map_parse_line(&rest, &line, &at, &key, &value), -EINVAL);
-	assert_int_equal(map_parse_line(&rest, &line, &at, &key, &value), 1);
-	buf_fini(&key);
-	buf_fini(&value);
-}
-
-static void
 text_types(void **state)
 {
 	static const char *const types[] = {
-	    "hash:", "btree:", "lmdb:", "texthash:", "proxy:hash:", ""};
+	    "hash:", "btree:", "lmdb:", "cdb:", "texthash:", "proxy:hash:", ""};
 
 	put("t", "A@Example.com  one\nb two\n three\na@example.com duplicate\nbad\n");
 	for (size_t i = 0; i < PP_COUNT(types); i++) {
@@ -275,14 +230,20 @@ static void
 bad_specs(void **state)
 {
 	static const char *const cases[][2] = {
-	    {"regexp:/x",
-		"this version has no table type \"regexp\", only hash btree lmdb texthash"},
+	    {"mysql:/x",
+		"this version has no table type \"mysql\", only hash btree lmdb cdb texthash"},
 	    {"nothing", "\"nothing\" is no table: type:name is expected"},
 	    {"hash:relative", "must have an absolute path"},
-	    {"inline:x", "must be followed by {key=value, ...}"},
-	    {"inline:{x}", "\"x\" must be key=value"},
+	    {"inline:x", "bad syntax: \"inline:x\"; need \"inline:{name=value...}\""},
+	    {"inline:{}", "bad syntax: \"inline:{}\"; need"},
+	    {"inline:{x}", "missing '=' after attribute name: \"inline:{x}\"; need"},
 	    {"inline:{a=b", "a brace without its partner"},
-	    {"hash:/x inline:{=b}", "\"=b\" must be key=value"},
+	    {"hash:/x inline:{=b}", "missing attribute name: \"inline:{=b}\""},
+	    {"regexp:x", "must have an absolute path"},
+	    {"unionmap:x", "bad syntax: \"unionmap:x\"; need \"unionmap:{type:name...}\""},
+	    {"pipemap:{}", "bad syntax: \"pipemap:{}\"; need \"pipemap:{type:name...}\""},
+	    {"randmap:{}", "bad syntax: \"randmap:{}\"; need \"randmap:{value...}\""},
+	    {"unionmap:{static:x,nosuch:x}", "no table type \"nosuch\""},
 	};
 
 	for (size_t i = 0; i < PP_COUNT(cases); i++) {
@@ -424,7 +385,6 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(lines),
 	    cmocka_unit_test(text_types),
 	    cmocka_unit_test(changes),
 	    cmocka_unit_test(several),
