@@ -6,12 +6,38 @@
  * command's; an error of it is fatal here as well.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 #include <syslog.h>
 #include <unistd.h>
 #include "common.h"
+#include "pp/config/list.h"
 #include "pp/runtime/log.h"
+
+/* Whoever starts a command without standard output gets an error for it, and not the first file
+ * that is opened written over. */
+static void
+occupy_standard_streams(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) < 0)
+			return;
+}
+
+void
+command_environment(void)
+{
+	const char *zone = getenv("TZ");
+
+	if (!getauxval(AT_SECURE))
+		return;
+	clearenv();
+	/* The C library takes no file names from it here. */
+	if (zone)
+		setenv("TZ", zone, 1);
+}
 
 void
 command_begin(struct command *c, char **argv)
@@ -19,6 +45,8 @@ command_begin(struct command *c, char **argv)
 	const struct log_options o = {
 	    .syslog_name = "postfix", .file = "/dev/null", .facility = LOG_MAIL, .to_stderr = 1};
 
+	occupy_standard_streams();
+	command_environment();
 	argv[0] = (char *)(uintptr_t)c->name; /* getopt(3) names it in its complaints */
 	optind = 1;
 	log_setup(&o);
@@ -38,6 +66,50 @@ command_fatal(struct command *c, const char *fmt, ...)
 	exit(c->fatal_code);
 }
 
+/* Whether the system's own main.cf names this directory, so that a set-gid command may read it. */
+static bool
+is_alternate_dir(const char *dir)
+{
+	struct config_source src = {.dir = CONFIG_DIR_DEFAULT};
+	struct config_report report;
+	struct config *cfg = NULL;
+	struct str rest, word;
+	bool found = str_eq(str_of(dir), STR(CONFIG_DIR_DEFAULT));
+
+	config_report_init(&report);
+	if (!found && config_load(&src, &cfg, &report) == 0) {
+		rest = str_of(cfg->params->alternate_config_directories);
+		while (!found && list_next(&rest, &word) > 0)
+			found = str_eq(word, str_of(dir));
+		snap_unref(&cfg->snap);
+	}
+	config_report_fini(&report);
+	return found;
+}
+
+bool
+command_dir_allowed(const char *name, const char *dir)
+{
+	if (!getauxval(AT_SECURE) || getuid() == 0 || is_alternate_dir(dir))
+		return true;
+	log_error(name, "unauthorized configuration directory name: %s", dir);
+	log_fatal(name, "specify \"alternate_config_directories = %s\" in %s/main.cf", dir,
+	    CONFIG_DIR_DEFAULT);
+	return false;
+}
+
+/* Postfix's words for the one mistake that everybody makes with -c. */
+static void
+check_main_cf(struct command *c, const char *dir)
+{
+	struct buf path = {.max = 4096};
+
+	buf_printf(&path, "%s/main.cf", dir);
+	if (access(buf_cstr(&path), F_OK) < 0)
+		command_fatal(c, "open %s: %s", buf_cstr(&path), strerror(errno));
+	buf_fini(&path);
+}
+
 void
 command_config(struct command *c)
 {
@@ -46,6 +118,8 @@ command_config(struct command *c)
 	struct buf text;
 	int rc;
 
+	if (c->config_option && !command_dir_allowed(c->name, c->config_option))
+		exit(c->fatal_code);
 	src.dir = config_dir(c->config_option, environ, &src.is_dir_required);
 	config_report_init(&report);
 	rc = config_load(&src, &c->config, &report);
@@ -53,6 +127,7 @@ command_config(struct command *c)
 		config_report_fini(&report);
 		return;
 	}
+	check_main_cf(c, src.dir);
 	buf_init(&text, 4096);
 	for (struct config_note *n = report.first; n; n = n->next) {
 		if (!n->is_error)

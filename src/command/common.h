@@ -14,6 +14,10 @@ struct command {
 	struct spool *spool;       /* NULL until command_spool */
 };
 
+/* Set-gid, nothing of a stranger's environment matters but the time zone. */
+void command_environment(void);
+/* False after the reason was told: -c of a set-gid command names a stranger's configuration. */
+bool command_dir_allowed(const char *name, const char *dir);
 /* Sets up messages on stderr as "NAME: text". */
 void command_begin(struct command *c, char **argv);
 /* Ends the process: "NAME: fatal: text", exit code fatal_code. */

@@ -1,201 +1,82 @@
 /*
  * postqueue.c - lists and flushes the queue, for every user.
  *
- * A listing comes from the running daemon by Postfix's own protocol, so this command also reads
- * a real Postfix, and Postfix's reads ours. Without a daemon the files are read, by those who may.
- * Messages are printed as they come; memory is that of one message.
+ * A listing comes from our running daemon, which has it in memory and knows more than Postfix's
+ * protocol can say; else by that protocol, so that this command lists a running Postfix as well;
+ * and while nobody answers from the files, for those who may read them. Messages are printed as
+ * they come; memory is that of one message.
  */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 #include "common.h"
+#include "postqueue.h"
 #include "pp/command/command.h"
 #include "pp/control/client.h"
+#include "pp/mail/esmtp.h"
 #include "pp/map/matchlist.h"
-#include "pp/mail/utf8.h"
 #include "pp/runtime/crew.h"
 #include "pp/runtime/log.h"
-#include "pp/spool/listing.h"
+#include "rights.h"
 
 #define USAGE                                                                                      \
 	"usage: postqueue -f | postqueue -i queueid | postqueue -j | postqueue -p | postqueue -s " \
 	"site"
 #define SHOWQ_SOCKET "public/showq"
+/* Where Postfix's command would have asked for what concerns one message or one site. */
+#define FLUSH_SOCKET "public/flush"
 
 enum {
 	EXIT_UNAVAILABLE = 69,
-	REASON_COLUMN = 76,
+	SHOWN_MAX = 100, /* of a name that is refused */
+	ID_MAX = 255,    /* of what may be asked for; ours are shorter */
 	SOCKET_CHUNK = 64 * 1024,
+	STOP = 1, /* nothing more can be printed */
 };
-
-/* The two layouts of -p; which one depends on enable_long_queue_ids alone. */
-static const struct layout {
-	const char *header;
-	int id_width, size_width, time_width;
-} short_layout = {"-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------", 11, 7, 20},
-  long_layout = {
-      "----Queue ID----- --Size-- ---Arrival Time---- --Sender/Recipient------", 17, 8, 19};
 
 struct postqueue {
 	struct command command;
-	const struct layout *layout;
-	int64_t count, bytes;
+	bool is_verbose;
+	struct printer printer;
+	struct listing_decoder *decoder;
 };
 
 static void
-put_clean(const char *text)
+check_right(struct postqueue *pq, const char *parameter, const char *list, const char *what)
 {
-	char part[512];
-	struct str rest = str_of(text);
+	struct buf why;
 
-	while (rest.n > 0) {
-		size_t n = rest.n < sizeof(part) ? rest.n : sizeof(part);
-
-		/* Not through the middle of a character. */
-		while (
-		    n < rest.n && n > sizeof(part) - 4 && ((unsigned char)rest.p[n] & 0xc0) == 0x80)
-			n--;
-		memcpy(part, rest.p, n);
-		utf8_clean(part, n);
-		fwrite(part, 1, n, stdout);
-		rest = str_from(rest, n);
-	}
+	buf_init(&why, 2048);
+	if (rights_check(pq->command.config->params, parameter, list, what, &why) != 1)
+		command_fatal(&pq->command, "%s", buf_cstr(&why));
+	buf_fini(&why);
 }
 
 static void
-print_recipients(const struct postqueue *pq, const struct listing *l)
+may_list(struct postqueue *pq)
 {
-	const struct layout *lay = pq->layout;
-	int indent = lay->id_width + lay->size_width + lay->time_width + 3;
-	const char *last = "";
-
-	for (size_t i = 0; i < l->rcpt_count; i++) {
-		const char *reason = l->rcpt[i].reason;
-
-		if (strcmp(reason, last) != 0) {
-			const char *text = *reason ? reason : "reason unavailable";
-			int pad =
-			    REASON_COLUMN -
-			    (int)(strlen(text) < REASON_COLUMN ? strlen(text) : REASON_COLUMN);
-
-			printf("%*s(", pad, "");
-			put_clean(text);
-			printf(")\n");
-		}
-		last = reason;
-		printf("%*s", indent, "");
-		put_clean(l->rcpt[i].address);
-		putchar('\n');
-	}
-}
-
-static int
-print_entry(void *ctx, const struct listing *l)
-{
-	struct postqueue *pq = ctx;
-	const struct layout *lay = pq->layout;
-	char id[SPOOL_ID_MAX + 2], when[32];
-	time_t t = (time_t)l->arrival;
-
-	if (pq->count++ == 0)
-		printf("%s\n", lay->header);
-	else
-		putchar('\n');
-	pq->bytes += l->size;
-	snprintf(id, sizeof(id), "%s%s%s", l->id,
-	    l->queue == QUEUE_ACTIVE ? "*"
-	    : l->queue == QUEUE_HOLD ? "!"
-				     : "",
-	    l->forced_expire ? "#" : "");
-	if (ctime_r(&t, when) == NULL)
-		snprintf(when, sizeof(when), "?");
-	printf("%-*s %*lld %-*.*s ", lay->id_width, id, lay->size_width, (long long)l->size,
-	    lay->time_width, lay->time_width, when);
-	put_clean(l->sender);
-	putchar('\n');
-	print_recipients(pq, l);
-	return ferror(stdout) ? -EPIPE : 0;
+	check_right(pq, "authorized_mailq_users",
+	    pq->command.config->params->authorized_mailq_users, "view the mail queue");
 }
 
 static void
-print_end(const struct postqueue *pq)
+may_flush(struct postqueue *pq)
 {
-	if (pq->count == 0)
-		printf("Mail queue is empty\n");
-	else
-		printf("\n-- %llu Kbytes in %llu Request%s.\n",
-		    (unsigned long long)pq->bytes / 1024, (unsigned long long)pq->count,
-		    pq->count == 1 ? "" : "s");
-}
-
-/* The letter behind the backslash, or 0. */
-static char
-json_escape(char c)
-{
-	switch (c) {
-	case '\b':
-		return 'b';
-	case '\f':
-		return 'f';
-	case '\n':
-		return 'n';
-	case '\r':
-		return 'r';
-	case '\t':
-		return 't';
-	case '"':
-	case '\\':
-		return c;
-	default:
-		return '\0';
-	}
+	check_right(pq, "authorized_flush_users",
+	    pq->command.config->params->authorized_flush_users, "flush the mail queue");
 }
 
 static void
-json_string(const char *text)
+tell_connect(const struct postqueue *pq, const char *socket_name)
 {
-	putchar('"');
-	for (struct str s = str_of(text); s.n > 0;) {
-		unsigned char c = (unsigned char)s.p[0];
-		size_t n = utf8_sequence(s);
-
-		if (json_escape(s.p[0]))
-			printf("\\%c", json_escape(s.p[0]));
-		else if (c < ' ')
-			printf("\\u%04X", c);
-		else if (n == 0 || c == 0x7f)
-			putchar('?');
-		else
-			fwrite(s.p, 1, n, stdout);
-		s = str_from(s, n ? n : 1);
-	}
-	putchar('"');
-}
-
-static int
-json_entry(void *ctx, const struct listing *l)
-{
-	printf("{\"queue_name\": \"%s\", \"queue_id\": ", spool_queue_name(l->queue));
-	json_string(l->id);
-	printf(
-	    ", \"arrival_time\": %lld, \"message_size\": %lld, \"forced_expire\": %s, \"sender\": ",
-	    (long long)l->arrival, (long long)l->size, l->forced_expire ? "true" : "false");
-	json_string(l->sender);
-	printf(", \"recipients\": [");
-	for (size_t i = 0; i < l->rcpt_count; i++) {
-		printf("%s{\"address\": ", i ? ", " : "");
-		json_string(l->rcpt[i].address);
-		if (*l->rcpt[i].reason) {
-			printf(", \"delay_reason\": ");
-			json_string(l->rcpt[i].reason);
-		}
-		putchar('}');
-	}
-	printf("]}\n");
-	return ferror(stdout) ? -EPIPE : 0;
+	if (pq->is_verbose)
+		log_info(pq->command.name, "connect to subsystem %s", socket_name);
 }
 
 /* The connected socket, or -errno. */
@@ -233,8 +114,6 @@ showq_receive(int fd, struct listing_decoder *d)
 		else if (errno != EINTR)
 			rc = -errno;
 	}
-	if (rc == 0 && !listing_decoder_complete(d))
-		rc = -EBADMSG;
 	return rc;
 }
 
@@ -253,7 +132,6 @@ static void
 list_files(struct postqueue *pq, listing_each *each, int why)
 {
 	const struct spool *s = pq->command.spool;
-	pid_t holder;
 	int rc;
 
 	if (!may_read_files(s))
@@ -261,34 +139,89 @@ list_files(struct postqueue *pq, listing_each *each, int why)
 		    "Queue report unavailable - mail system is down "
 		    "(Connect to the Postfix showq service: %s)",
 		    strerror(-why));
-	if (spool_lock_test(s, &holder) != 1)
-		log_warn(pq->command.name,
-		    "Mail system is down -- accessing queue directly "
-		    "(Connect to the Postfix showq service: %s)",
-		    strerror(-why));
-	rc = listing_walk_blk(s, crew_threads(), each, pq);
-	if (rc < 0 && rc != -EPIPE)
+	log_warn(pq->command.name,
+	    "Mail system is down -- accessing queue directly "
+	    "(Connect to the Postfix showq service: %s)",
+	    strerror(-why));
+	rc = listing_walk_blk(s, crew_threads(), each, &pq->printer);
+	if (rc < 0)
 		command_fatal(&pq->command, "read queue directory: %s", strerror(-rc));
+}
+
+static int
+take_bytes(void *ctx, struct str bytes)
+{
+	struct postqueue *pq = ctx;
+
+	return listing_decode(pq->decoder, bytes);
+}
+
+/* From our daemon. 1 = it does not run, or is no daemon that knows this order. */
+static int
+list_ours(struct postqueue *pq)
+{
+	struct buf err;
+	int rc;
+
+	buf_init(&err, 1024);
+	tell_connect(pq, CONTROL_SOCKET);
+	rc = control_stream(
+	    pq->command.config->params->queue_directory, "list", take_bytes, pq, &err);
+	if (rc == -EREMOTEIO && !str_starts(buf_str(&err), STR("unknown command")))
+		command_fatal(&pq->command, "%s", buf_cstr(&err));
+	buf_fini(&err);
+	return rc == -ENOENT || rc == -ECONNREFUSED || rc == -EACCES || rc == -ENOTDIR ||
+		       rc == -EREMOTEIO
+		   ? 1
+		   : rc;
 }
 
 static void
 list(struct postqueue *pq, listing_each *each)
 {
-	struct listing_decoder *d;
 	int fd, rc;
 
 	command_spool(&pq->command);
-	fd = showq_connect(pq->command.spool);
-	if (fd < 0) {
-		list_files(pq, each, fd);
-		return;
+	pq->decoder = listing_decoder_new(each, &pq->printer);
+	rc = list_ours(pq);
+	if (rc == 1 && pq->printer.out.error == 0) {
+		tell_connect(pq, SHOWQ_SOCKET);
+		fd = showq_connect(pq->command.spool);
+		if (fd < 0) {
+			listing_decoder_free(pq->decoder);
+			list_files(pq, each, fd);
+			return;
+		}
+		rc = showq_receive(fd, pq->decoder);
+		fsio_close(fd);
 	}
-	d = listing_decoder_new(each, pq);
-	rc = showq_receive(fd, d);
-	listing_decoder_free(d);
-	fsio_close(fd);
-	if (rc < 0 && rc != -EPIPE)
+	if (rc == 0 && !listing_decoder_complete(pq->decoder))
+		rc = -EBADMSG;
+	listing_decoder_free(pq->decoder);
+	if (rc < 0) {
+		output_end(&pq->printer.out);
 		command_fatal(&pq->command, "malformed showq server response");
+	}
+}
+
+static void
+print_list(struct postqueue *pq, bool json)
+{
+	struct printer *p = &pq->printer;
+	int rc;
+
+	may_list(pq);
+	signal(SIGPIPE, SIG_IGN); /* a reader that has seen enough is no trouble */
+	output_init(&p->out, STDOUT_FILENO);
+	local_clock_init(&p->clock);
+	p->long_ids = pq->command.config->params->enable_long_queue_ids;
+	list(pq, json ? print_json : print_entry);
+	if (!json)
+		print_end(p);
+	rc = output_end(&p->out);
+	output_fini(&p->out);
+	if (rc < 0)
+		command_fatal(&pq->command, "output write error: %s", strerror(-rc));
 }
 
 static int
@@ -307,8 +240,13 @@ order(struct postqueue *pq, const char *what, const char *argument)
 
 	buf_init(&err, 1024);
 	snprintf(line, sizeof(line), "%s%s%s", what, argument ? " " : "", argument ? argument : "");
+	tell_connect(pq, CONTROL_SOCKET);
 	rc = control_call(
 	    pq->command.config->params->queue_directory, line, ignore_line, NULL, &err);
+	if (rc == -EREMOTEIO && str_starts(buf_str(&err), STR("User ")))
+		command_fatal(&pq->command, "%s", buf_cstr(&err));
+	if (rc < 0 && rc != -EREMOTEIO && argument)
+		log_warn(pq->command.name, "connect to " FLUSH_SOCKET ": %s", strerror(-rc));
 	if (rc == -ENOENT || rc == -ECONNREFUSED)
 		command_fatal(&pq->command, "Cannot flush mail queue - mail system is down");
 	if (rc < 0)
@@ -317,21 +255,57 @@ order(struct postqueue *pq, const char *what, const char *argument)
 	buf_fini(&err);
 }
 
+/* What a message says of a name that nobody would want to read to its end. */
+static const char *
+shown(const char *name, char to[SHOWN_MAX + 4])
+{
+	bool is_long = strlen(name) > SHOWN_MAX;
+
+	snprintf(to, SHOWN_MAX + 4, "%.*s%s", SHOWN_MAX, name, is_long ? "..." : "");
+	return to;
+}
+
+/* Four numbers up to 255, also with zeros in front. */
+static bool
+is_ipv4(struct str s)
+{
+	unsigned parts = 0;
+	int64_t n;
+
+	for (; parts < 4 && s.n > 0; parts++) {
+		size_t dot = str_index(s, '.');
+
+		if (str_number(str_head(s, dot), 0, 255, &n) < 0 || dot > 3)
+			return false;
+		if (dot < s.n && parts == 3)
+			return false;
+		s = str_from(s, dot + (parts < 3));
+	}
+	return parts == 4 && s.n == 0;
+}
+
+/* RFC 5321 4.1.3 */
+static bool
+is_literal(struct str s)
+{
+	struct in6_addr address;
+	char text[64];
+
+	if (s.n < 3 || s.n > sizeof(text) || s.p[s.n - 1] != ']')
+		return false;
+	s = str_from(str_head(s, s.n - 1), 1);
+	if (!str_casestarts(s, STR("IPv6:")))
+		return is_ipv4(s);
+	snprintf(text, sizeof(text), "%.*s", STR_FMT(str_from(s, 5)));
+	return inet_pton(AF_INET6, text, &address) == 1;
+}
+
 static bool
 site_is_valid(struct str site)
 {
-	bool was_dot = true;
-
-	if (site.n > 2 && site.p[0] == '[' && site.p[site.n - 1] == ']')
-		return true;
-	for (size_t i = 0; i < site.n; i++) {
-		char c = site.p[i];
-
-		if (c == '.' ? was_dot : !str_isalnum(c) && c != '-' && c != '_' && (c & 0x80) == 0)
-			return false;
-		was_dot = c == '.';
-	}
-	return site.n > 0 && !was_dot && site.n <= 255;
+	if (site.n > 0 && site.p[0] == '[')
+		return is_literal(site);
+	return site.n > 0 && site.p[site.n - 1] != '.' && esmtp_helo_valid(site);
 }
 
 static void
@@ -339,12 +313,14 @@ flush_site(struct postqueue *pq, const char *site)
 {
 	const struct params *p = pq->command.config->params;
 	struct domainlist *domains;
+	char text[SHOWN_MAX + 4];
 	struct buf err;
 	int rc;
 
 	if (!site_is_valid(str_of(site)))
-		command_fatal(
-		    &pq->command, "Cannot flush mail queue - invalid destination: \"%s\"", site);
+		command_fatal(&pq->command, "Cannot flush mail queue - invalid destination: \"%s\"",
+		    shown(site, text));
+	may_flush(pq);
 	buf_init(&err, 1024);
 	rc = domainlist_new_blk(p->fast_flush_domains,
 	    domainlist_flags(p->parent_domain_matches_subdomains, "fast_flush_domains"), &domains,
@@ -354,18 +330,38 @@ flush_site(struct postqueue *pq, const char *site)
 	rc = domainlist_match_blk(domains, str_of(site));
 	domainlist_unref(domains);
 	buf_fini(&err);
-	if (rc <= 0)
+	if (rc < 0)
+		command_fatal(&pq->command, "fast_flush_domains: %s", strerror(-rc));
+	if (rc == 0)
 		command_fatal(
 		    &pq->command, "Flush service is not configured for destination \"%s\"", site);
 	order(pq, "flush-site", site);
 }
 
+static bool
+id_is_valid(struct str id)
+{
+	for (size_t i = 0; i < id.n; i++)
+		if (!str_isalnum(id.p[i]) && id.p[i] != '_')
+			return false;
+	return id.n > 0 && id.n <= ID_MAX;
+}
+
 static void
 flush_id(struct postqueue *pq, const char *id)
 {
-	if (!spool_id_valid(str_of(id)))
-		command_fatal(&pq->command, "Cannot flush queue ID - invalid name: \"%s\"", id);
-	order(pq, "flush-id", id);
+	char text[SHOWN_MAX + 4];
+
+	if (!id_is_valid(str_of(id)))
+		command_fatal(
+		    &pq->command, "Cannot flush queue ID - invalid name: \"%s\"", shown(id, text));
+	may_flush(pq);
+	/* Nothing can be queued under a name that is longer than ours, but the daemon has to be
+	 * there to say so. */
+	if (spool_id_valid(str_of(id)))
+		order(pq, "flush-id", id);
+	else
+		order(pq, "flush-id", "0");
 }
 
 static int
@@ -374,8 +370,10 @@ options(struct postqueue *pq, int argc, char **argv, const char **ret_argument)
 	int c, mode = 0;
 
 	while ((c = getopt(argc, argv, "c:fi:jps:v")) != -1) {
-		if (c == 'v')
+		if (c == 'v') {
+			pq->is_verbose = getuid() == 0;
 			continue;
+		}
 		if (c == 'c') {
 			pq->command.config_option = optarg;
 			continue;
@@ -400,14 +398,10 @@ postqueue_main(int argc, char **argv)
 	command_begin(&pq.command, argv);
 	mode = options(&pq, argc, argv, &argument);
 	command_config(&pq.command);
-	pq.layout = pq.command.config->params->enable_long_queue_ids ? &long_layout : &short_layout;
 	switch (mode) {
 	case 'p':
-		list(&pq, print_entry);
-		print_end(&pq);
-		break;
 	case 'j':
-		list(&pq, json_entry);
+		print_list(&pq, mode == 'j');
 		break;
 	case 'i':
 		flush_id(&pq, argument);
@@ -416,6 +410,7 @@ postqueue_main(int argc, char **argv)
 		flush_site(&pq, argument);
 		break;
 	default:
+		may_flush(&pq);
 		order(&pq, "flush", NULL);
 		break;
 	}

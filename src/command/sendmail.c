@@ -9,14 +9,14 @@
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/auxv.h>
 #include <unistd.h>
+#include "common.h"
 #include "pp/command/command.h"
 #include "pp/control/client.h"
 #include "pp/mail/address_list.h"
 #include "pp/mail/utf8.h"
-#include "pp/map/matchlist.h"
 #include "pp/runtime/log.h"
+#include "rights.h"
 #include "sendmail.h"
 
 extern char **environ;
@@ -58,40 +58,17 @@ load(struct config_source *src, struct config **ret)
 	return rc < 0 ? EX_CONFIG : 0;
 }
 
-/* A set-gid sendmail reads no stranger's configuration: only one that the system's own main.cf
- * names (alternate_config_directories). */
-static int
-check_dir(struct sendmail *sm, const char *dir)
-{
-	struct config_source src = {.dir = CONFIG_DIR_DEFAULT};
-	struct config *cfg;
-	struct str rest, word;
-	bool ok = str_eq(str_of(dir), STR(CONFIG_DIR_DEFAULT));
-	int rc = ok ? 0 : load(&src, &cfg);
-
-	if (rc != 0 || ok)
-		return rc;
-	rest = str_of(cfg->params->alternate_config_directories);
-	while (!ok && str_token(&rest, ", \t\r\n", &word))
-		ok = str_eq(word, str_of(dir));
-	snap_unref(&cfg->snap);
-	if (!ok)
-		log_fatal("sendmail", "unauthorized configuration directory: %s", dir);
-	return ok ? 0 : EX_NOPERM;
-}
-
 static int
 load_config(struct sendmail *sm)
 {
 	struct config_source src = {.environ = environ, .is_root = geteuid() == 0};
 	const char *option = option_dir(sm);
-	int rc = 0;
+	int rc;
 
 	src.dir = config_dir(option, environ, &src.is_dir_required);
-	if (option && getauxval(AT_SECURE) && getuid() != 0)
-		rc = check_dir(sm, option);
-	if (rc == 0)
-		rc = load(&src, &sm->config);
+	if (option && !command_dir_allowed("sendmail", option))
+		return EX_NOPERM;
+	rc = load(&src, &sm->config);
 	if (rc == 0) {
 		sm->params = sm->config->params;
 		log_setup(&(struct log_options){
@@ -225,25 +202,14 @@ parse_recipients(struct sendmail *sm, char **words, size_t n)
 static int
 check_allowed(struct sendmail *sm)
 {
-	struct domainlist *list = NULL;
 	struct buf err;
 	int rc;
 
-	if (getuid() == 0)
-		return 0;
-	buf_init(&err, 1024);
-	rc = domainlist_new_blk(sm->params->authorized_submit_users, 0, &list, &err);
-	if (rc == 0) {
-		rc = domainlist_match_blk(list, str_of(sm->login));
-		if (rc < 0)
-			buf_printf(&err, "%s", strerror(-rc));
-		domainlist_unref(list);
-	}
-	if (rc < 0)
-		log_fatal("sendmail", "authorized_submit_users: %s", buf_cstr(&err));
-	else if (rc == 0)
-		log_fatal("sendmail", "User %s(%ld) is not allowed to submit mail", sm->login,
-		    (long)getuid());
+	buf_init(&err, 2048);
+	rc = rights_check(sm->params, "authorized_submit_users",
+	    sm->params->authorized_submit_users, "submit mail", &err);
+	if (rc != 1)
+		log_fatal("sendmail", "%s", buf_cstr(&err));
 	buf_fini(&err);
 	return rc < 0 ? EX_TEMPFAIL : rc == 0 ? EX_NOPERM : 0;
 }
@@ -326,9 +292,9 @@ run_submission(struct sendmail *sm, char **words, size_t n, const char *name_var
 
 	find_user(sm, &gecos);
 	name = fullname(sm, name_variable, gecos);
-	rc = sm->o.mode == 's' ? 0 : parse_recipients(sm, words, n);
-	if (rc == 0)
-		rc = check_allowed(sm);
+	rc = check_allowed(sm);
+	if (rc == 0 && sm->o.mode != 's')
+		rc = parse_recipients(sm, words, n);
 	if (rc == 0)
 		rc = open_spool(sm);
 	if (rc != 0)
@@ -357,6 +323,18 @@ run_postqueue(struct sendmail *sm)
 	return postqueue_main(n, (char **)(uintptr_t)args);
 }
 
+/* What makes no sense while no mail is submitted. */
+static int
+check_unused(const struct sendmail *sm, size_t words)
+{
+	if (sm->o.extract)
+		log_fatal("sendmail", "-t can be used only in delivery mode");
+	else if (words > 0)
+		log_fatal("sendmail", "%s queue mode requires no recipient",
+		    sm->o.mode == 'p' ? "display" : "flush");
+	return sm->o.extract || words > 0 ? EX_USAGE : 0;
+}
+
 /* The text of an alias table is the table, so there is nothing to build. */
 static int
 run_newaliases(size_t words)
@@ -375,7 +353,8 @@ run(struct sendmail *sm, char **words, size_t n, const char *name_variable)
 	switch (sm->o.mode) {
 	case 'p':
 	case 'q':
-		return run_postqueue(sm);
+		rc = check_unused(sm, n);
+		return rc != 0 ? rc : run_postqueue(sm);
 	case 'i':
 		return run_newaliases(n);
 	case 'n':
@@ -405,8 +384,7 @@ sendmail_main(int argc, char **argv)
 	int first, rc;
 
 	/* Before anything of the environment could matter. */
-	if (getauxval(AT_SECURE))
-		clearenv();
+	command_environment();
 	log_setup(&(struct log_options){.syslog_name = "postfix", .to_stderr = 1});
 	rc = sendmail_options(argc, argv, &sm.o, &first);
 	if (rc == 0)

@@ -128,18 +128,23 @@ set_queue(struct sendmail_options *o, const char *arg)
 {
 	if (arg == NULL || arg[0] == '\0') {
 		o->mode = 'q';
-	} else if (arg[0] == 'I' && arg[1] != '\0') {
+	} else if (arg[0] == 'I') {
 		o->mode = 'q';
 		o->flush_id = arg + 1;
-	} else if (arg[0] == 'R' && arg[1] != '\0') {
+		return arg[1] != '\0' ? 0 : usage("specify: -qIqueueid", "");
+	} else if (arg[0] == 'R') {
 		o->mode = 'q';
 		o->flush_site = arg + 1;
+		return arg[1] != '\0' ? 0 : usage("specify: -qRsitename", "");
 	} else if (str_isdigit(arg[0])) {
 		/* An interval: the daemon has its own. Nothing is to be read. */
 		if (o->mode == 'm')
 			o->mode = 'n';
 	} else {
-		return usage("-q option needs nothing, a time, Iqueueid or Rsite: -q", arg);
+		const char letter[2] = {arg[0], '\0'};
+
+		log_fatal("sendmail", "-q%s is not implemented", letter);
+		return EX_USAGE;
 	}
 	return 0;
 }
