@@ -13,10 +13,10 @@
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
-#include "common.h"
+#include "postsuper.h"
 #include "pp/command/command.h"
-#include "pp/control/client.h"
 #include "pp/runtime/log.h"
+#include "pp/spool/bulk.h"
 #include "pp/spool/repair.h"
 
 #define USAGE                                                                                      \
@@ -25,305 +25,129 @@
 	"[-p (purge temporary files)] [-r queue_id (requeue)] [-s (structure fix)] "               \
 	"[-S (redundant structure fix)][-v (verbose)] [queue...]"
 
+/* Their bits in `queues`: what a name on the command line may be, and what is meant without one. */
 enum {
-	TELL_MAX = 64, /* more changes than this are told together */
-	TRIES = 2,     /* the queue manager may move a file while it is looked for */
-	MODE_EXPIRED = 0010,
-};
-
-#define IN(q) (1u << (q))
-enum {
-	ALL_QUEUES = IN(QUEUE_MAILDROP) | IN(QUEUE_INCOMING) | IN(QUEUE_ACTIVE) |
-		     IN(QUEUE_DEFERRED) | IN(QUEUE_HOLD) | IN(QUEUE_DEFER) | IN(QUEUE_BOUNCE),
+	NAMES = MAIL_QUEUES | LOG_QUEUES,
 	WAITING = IN(QUEUE_INCOMING) | IN(QUEUE_ACTIVE) | IN(QUEUE_DEFERRED),
+	ORPHAN_AGE = 3600, /* seconds, while a daemon runs */
 };
 
-enum action { REQUEUE, DELETE, EXPIRE, HOLD, RELEASE, ACTIONS };
-
-struct postsuper {
-	struct command command;
-	unsigned queues; /* named, or all */
-	int64_t done[ACTIONS];
-	bool asked[ACTIONS];
-	bool down; /* no daemon answers */
-	bool tell_all;
-	int64_t told;
+const struct postsuper_action postsuper_actions[ACTIONS] = {
+    [REQUEUE] = {WAITING | IN(QUEUE_HOLD), "requeue", "requeued", "Requeued"},
+    [DELETE] = {MAIL_QUEUES, "delete", "removed", "Deleted"},
+    [EXPIRE] = {WAITING | IN(QUEUE_HOLD), "expire", "expired", "Force-expired"},
+    [HOLD] = {WAITING, "hold", "placed on hold", "Placed on hold"},
+    [RELEASE] = {IN(QUEUE_HOLD), NULL, "released from hold", "Released from hold"},
 };
 
-/* In the order of the summary. */
-static const struct {
-	unsigned queues;
-	const char *word, *summary;
-} actions[ACTIONS] = {
-    [REQUEUE] = {WAITING | IN(QUEUE_HOLD), "requeued", "Requeued"},
-    [DELETE] = {WAITING | IN(QUEUE_HOLD) | IN(QUEUE_MAILDROP), "removed", "Deleted"},
-    [EXPIRE] = {WAITING, "expired", "Force-expired"},
-    [HOLD] = {WAITING, "placed on hold", "Placed on hold"},
-    [RELEASE] = {IN(QUEUE_HOLD), "released from hold", "Released from hold"},
-};
-
-/* The execute bit of the group. -ENOENT also when there is nothing to do. */
-static int
-expire(const struct spool *s, enum queue q, const char *id)
-{
-	char path[SPOOL_PATH_MAX];
-	struct stat st;
-	int fd, rc = -ENOENT;
-
-	spool_path(s, q, id, path);
-	fd = fsio_open_read(spool_dirfd(s), path);
-	if (fd < 0)
-		return fd;
-	if (fstat(fd, &st) == 0 && spool_ready(&st) && (st.st_mode & MODE_EXPIRED) == 0)
-		rc = fsio_chmod(fd, (st.st_mode & 07777) | MODE_EXPIRED);
-	fsio_close(fd);
-	return rc;
-}
-
-static int
-delete_message(const struct spool *s, enum queue q, const char *id)
-{
-	const enum queue only[] = {q, QUEUE_COUNT};
-	enum queue found;
-	struct stat st;
-	/* The logs go first, so be sure that they are of a message in this queue. */
-	int rc = spool_find_blk(s, id, only, &found, &st);
-
-	return rc < 0 ? rc : spool_remove_blk(s, q, id);
-}
-
-static int
-act(struct postsuper *ps, enum action a, enum queue q, const char *id)
-{
-	const struct spool *s = ps->command.spool;
-
-	switch (a) {
-	case REQUEUE:
-		return spool_move_blk(s, id, q, QUEUE_MAILDROP, (int64_t)time(NULL));
-	case DELETE:
-		return delete_message(s, q, id);
-	case EXPIRE:
-		return expire(s, q, id);
-	case HOLD:
-		return spool_move_blk(s, id, q, QUEUE_HOLD, -1);
-	case RELEASE:
-		return spool_move_blk(s, id, q, QUEUE_DEFERRED, -1);
-	default:
-		return -EINVAL;
-	}
-}
-
-static int
-ignore_line(void *ctx, struct str line)
-{
-	return 0;
-}
-
-static void
-tell_daemon(struct postsuper *ps, const char *what)
-{
-	struct buf err;
-	int rc;
-
-	if (ps->down)
-		return;
-	buf_init(&err, 1024);
-	rc = control_call(
-	    ps->command.config->params->queue_directory, what, ignore_line, NULL, &err);
-	if (rc == -ENOENT || rc == -ECONNREFUSED)
-		ps->down = true;
-	else if (rc < 0)
-		log_warn(ps->command.name, "the daemon was not told: %s",
-		    err.n ? buf_cstr(&err) : strerror(-rc));
-	buf_fini(&err);
-}
-
-static void
-changed(struct postsuper *ps, const char *id)
-{
-	char line[SPOOL_ID_MAX + 16];
-
-	if (ps->told++ >= TELL_MAX) {
-		ps->tell_all = true;
-		return;
-	}
-	snprintf(line, sizeof(line), "changed %s", id);
-	tell_daemon(ps, line);
-}
-
-static void
-complain(const struct postsuper *ps, enum action a, const char *id, int rc)
+void
+postsuper_complain(const struct postsuper *ps, enum action a, const char *id, int rc)
 {
 	if (rc == -EEXIST)
 		log_warn(ps->command.name, "%s: not %s: there is another message of this id", id,
-		    actions[a].word);
+		    postsuper_actions[a].word);
 	else
-		log_warn(ps->command.name, "%s: not %s: %s", id, actions[a].word, strerror(-rc));
-}
-
-static void
-act_on_id(struct postsuper *ps, enum action a, unsigned queues, const char *id)
-{
-	int rc = -ENOENT;
-
-	for (int tries = 0; tries < TRIES && rc == -ENOENT; tries++)
-		for (unsigned q = 0; q < QUEUE_COUNT && rc == -ENOENT; q++)
-			if (queues & ps->queues & IN(q))
-				rc = act(ps, a, (enum queue)q, id);
-	if (rc == -ENOENT)
-		return;
-	if (rc < 0) {
-		complain(ps, a, id, rc);
-		return;
-	}
-	ps->done[a]++;
-	log_info(ps->command.name, "%s: %s", id, actions[a].word);
-	changed(ps, id);
-}
-
-struct bulk {
-	struct postsuper *ps;
-	enum action action;
-};
-
-static int
-act_on_entry(void *ctx, const struct spool_entry *e)
-{
-	struct bulk *b = ctx;
-	int rc = spool_adopt_blk(b->ps->command.spool, e);
-
-	if (rc == 0)
-		rc = act(b->ps, b->action, e->queue, e->id);
-	if (rc == 0)
-		b->ps->done[b->action]++;
-	else if (rc != -ENOENT)
-		complain(b->ps, b->action, e->id, rc);
-	return 0;
-}
-
-static void
-act_on_all(struct postsuper *ps, enum action a, unsigned queues)
-{
-	struct bulk b = {.ps = ps, .action = a};
-
-	for (unsigned q = 0; q < QUEUE_COUNT; q++) {
-		int rc;
-
-		if ((queues & ps->queues & IN(q)) == 0)
-			continue;
-		rc = spool_scan_blk(ps->command.spool, (enum queue)q, act_on_entry, &b);
-		if (rc < 0)
-			command_fatal(&ps->command, "scan %s: %s", spool_queue_name((enum queue)q),
-			    strerror(-rc));
-	}
-	ps->tell_all = true;
-}
-
-static void
-one_id(struct postsuper *ps, enum action a, unsigned queues, struct str id)
-{
-	char text[SPOOL_ID_MAX];
-
-	if (!spool_id_valid(id)) {
-		log_warn(ps->command.name, "invalid mail queue id: %.*s", STR_FMT(id));
-		return;
-	}
-	memcpy(text, id.p, id.n);
-	text[id.n] = '\0';
-	act_on_id(ps, a, queues, text);
-}
-
-/* What a running daemon has in active may be on its way to the receiver at this moment: taken in
- * once more it would arrive twice. It is requeued when it has come back. */
-static unsigned
-requeue_queues(const struct postsuper *ps)
-{
-	pid_t holder;
-
-	if (spool_lock_test(ps->command.spool, &holder) == 0)
-		return actions[REQUEUE].queues;
-	return actions[REQUEUE].queues & ~(unsigned)IN(QUEUE_ACTIVE);
+		log_warn(ps->command.name, "%s: not %s: %s", id, postsuper_actions[a].word,
+		    strerror(-rc));
 }
 
 /* An id, `-` for ids from standard input, or ALL. */
 static void
-request(struct postsuper *ps, enum action a, unsigned queues, const char *what)
+request(struct postsuper *ps, const enum action *a, size_t n, const char *what)
 {
-	char *line = NULL;
-	size_t room = 0;
-	ssize_t n;
+	bool all = strcmp(what, "ALL") == 0;
 
-	ps->asked[a] = true;
-	if (strcmp(what, "ALL") == 0) {
-		act_on_all(ps, a, queues);
-	} else if (strcmp(what, "-") == 0) {
-		while ((n = getline(&line, &room, stdin)) >= 0) {
-			struct str id = str_trim((struct str){line, (size_t)n});
-
-			if (id.n > 0)
-				one_id(ps, a, queues, id);
-		}
-		free(line);
-	} else {
-		one_id(ps, a, queues, str_of(what));
+	for (size_t i = 0; i < n; i++) {
+		ps->asked[a[i]] = true;
+		if (all)
+			postsuper_all(ps, a[i]);
 	}
+	if (!all)
+		postsuper_ids(ps, a, n, what);
+	postsuper_tell(ps);
 }
 
+/* In the words of Postfix's -v. */
 static void
 tell_repair(void *ctx, const struct repair_note *note)
 {
 	const char *name = "postsuper";
 
-	if (note->rc < 0)
+	if (note->what == REPAIR_REMOVED_DIRECTORY && note->rc < 0)
+		log_warn(name, "remove subdirectory %s: %s", note->path, strerror(-note->rc));
+	else if (note->what == REPAIR_REMOVED_DIRECTORY)
+		log_info(name, "remove directory %s", note->path);
+	else if (note->rc == -EEXIST)
+		log_warn(name, "%s: not moved: there is another message of this id", note->path);
+	else if (note->rc < 0)
 		log_warn(name, "%s: %s", note->path, strerror(-note->rc));
 	else if (note->what == REPAIR_BOGUS)
 		log_warn(name, "bogus file name: %s", note->path);
 	else if (note->to)
-		log_info(name, "moved %s to %s", note->path, note->to);
+		log_info(name, "renamed file %s as %s", note->path, note->to);
 	else
-		log_info(name, "removed %s", note->path);
+		log_info(name, "removed file %s%s", note->path,
+		    note->what == REPAIR_ORPHAN ? ": a log without a message" : "");
+}
+
+static void
+repair_queue(struct postsuper *ps, enum queue q, bool purge, bool structure)
+{
+	const struct spool *s = ps->command.spool;
+	int rc = 0;
+
+	if (purge && q <= QUEUE_HOLD)
+		rc = repair_purge_blk(s, q, (int64_t)time(NULL), tell_repair, NULL);
+	if (rc == 0 && structure)
+		rc = repair_structure_blk(s, q, tell_repair, NULL);
+	if (rc < 0)
+		command_fatal(&ps->command, "scan %s: %s", spool_queue_name(q), strerror(-rc));
 }
 
 static void
 repair(struct postsuper *ps, bool purge, bool structure)
 {
-	const struct spool *s = ps->command.spool;
+	static const enum queue order[] = {QUEUE_DEFER, QUEUE_BOUNCE, QUEUE_TRACE, QUEUE_MAILDROP,
+	    QUEUE_INCOMING, QUEUE_ACTIVE, QUEUE_DEFERRED, QUEUE_HOLD};
+	int64_t before = (int64_t)time(NULL);
+	int fd;
 
-	for (unsigned q = 0; q < QUEUE_COUNT; q++) {
-		int rc = 0;
-
-		if ((ps->queues & IN(q)) == 0)
-			continue;
-		if (structure)
-			rc = repair_structure_blk(s, (enum queue)q, tell_repair, NULL);
-		if (rc == 0 && purge && q <= QUEUE_HOLD)
-			rc = repair_purge_blk(
-			    s, (enum queue)q, (int64_t)time(NULL), tell_repair, NULL);
-		if (rc < 0)
-			command_fatal(&ps->command, "scan %s: %s", spool_queue_name((enum queue)q),
-			    strerror(-rc));
-	}
-	ps->tell_all = true;
+	if (!postsuper_hold_back(ps, &fd))
+		before -= ORPHAN_AGE;
+	for (size_t i = 0; i < PP_COUNT(order); i++)
+		if (ps->queues & IN(order[i]))
+			repair_queue(ps, order[i], purge, structure);
+	/* Now that every message is where it can be found. */
+	for (size_t i = 0; structure && i < PP_COUNT(order); i++)
+		if (ps->queues & LOG_QUEUES & IN(order[i]))
+			repair_orphans_blk(ps->command.spool, order[i], before, tell_repair, NULL);
+	fsio_close(fd);
+	postsuper_say(ps, "changed-all");
+	if (structure)
+		postsuper_purge(ps);
 }
 
+/* What is made from here on must be the daemon's. */
 static void
 become_owner(struct postsuper *ps)
 {
 	struct passwd pw, *found = NULL;
 	struct stat st;
 	char text[4096];
+	gid_t gid;
 	int rc = fsio_stat(spool_dirfd(ps->command.spool), spool_queue_name(QUEUE_INCOMING), &st);
 
 	if (rc < 0)
 		command_fatal(&ps->command, "%s/%s: %s", spool_directory(ps->command.spool),
 		    spool_queue_name(QUEUE_INCOMING), strerror(-rc));
-	if (st.st_uid == geteuid())
-		return;
-	if (geteuid() != 0)
+	if (st.st_uid != geteuid() && geteuid() != 0)
 		command_fatal(&ps->command, "use of this command is reserved for the superuser");
 	getpwuid_r(st.st_uid, &pw, text, sizeof(text), &found);
-	if (setgroups(0, NULL) < 0 || setgid(found ? found->pw_gid : st.st_gid) < 0 ||
-	    setuid(st.st_uid) < 0)
+	gid = found ? found->pw_gid : st.st_gid;
+	if (ps->delete_all)
+		bulk_prepare_blk(ps->command.spool, st.st_uid, gid);
+	if (st.st_uid != geteuid() &&
+	    (setgroups(0, NULL) < 0 || setgid(gid) < 0 || setuid(st.st_uid) < 0))
 		command_fatal(&ps->command, "become uid %ld: %s", (long)st.st_uid, strerror(errno));
 }
 
@@ -359,76 +183,84 @@ scan_options(struct postsuper *ps, int argc, char **argv, bool *ret_purge, bool 
 		if (c == 'c')
 			ps->command.config_option = optarg;
 		any |= c != 'c' && c != 'v';
+		ps->verbose |= c == 'v';
+		ps->delete_all |= c == 'd' && strcmp(optarg, "ALL") == 0;
 		*ret_purge |= c == 'p';
 		*ret_structure |= c == 's' || c == 'S';
 	}
 	if (!any)
 		*ret_purge = *ret_structure = true;
+	ps->named = optind < argc;
+}
+
+/* After the log is open: a wrong name is told there as well. Before anything is done, where Postfix
+ * finds out when it comes to it. */
+static void
+scan_names(struct postsuper *ps, int argc, char **argv)
+{
 	for (int i = optind; i < argc; i++) {
 		enum queue q = spool_queue_find(str_of(argv[i]));
 
-		if (q != QUEUE_COUNT && (ALL_QUEUES & IN(q)))
+		if (q != QUEUE_COUNT && (NAMES & IN(q)))
 			ps->queues |= IN(q);
 		else if (strcmp(argv[i], "flush") != 0) /* nothing of ours is in there */
 			command_fatal(&ps->command, "invalid directory name: %s", argv[i]);
 	}
-	if (optind == argc)
-		ps->queues = ALL_QUEUES;
+	if (!ps->named)
+		ps->queues = NAMES;
 }
 
 static void
 run_requests(struct postsuper *ps, int argc, char **argv)
 {
+	static const struct {
+		char option;
+		size_t n;
+		enum action actions[2];
+	} table[] = {
+	    {'d', 1, {DELETE}},
+	    {'e', 1, {EXPIRE}},
+	    {'f', 2, {EXPIRE, RELEASE}},
+	    {'h', 1, {HOLD}},
+	    {'H', 1, {RELEASE}},
+	    {'r', 1, {REQUEUE}},
+	};
 	int c;
 
 	optind = 1;
-	while ((c = getopt(argc, argv, options)) != -1) {
-		switch (c) {
-		case 'd':
-			request(ps, DELETE, actions[DELETE].queues, optarg);
-			break;
-		case 'e':
-			request(ps, EXPIRE, actions[EXPIRE].queues, optarg);
-			break;
-		case 'f':
-			request(ps, EXPIRE, actions[EXPIRE].queues | IN(QUEUE_HOLD), optarg);
-			request(ps, RELEASE, actions[RELEASE].queues, optarg);
-			break;
-		case 'h':
-			request(ps, HOLD, actions[HOLD].queues, optarg);
-			break;
-		case 'H':
-			request(ps, RELEASE, actions[RELEASE].queues, optarg);
-			break;
-		case 'r':
-			request(ps, REQUEUE, requeue_queues(ps), optarg);
-			break;
-		default:
-			break;
-		}
-	}
+	while ((c = getopt(argc, argv, options)) != -1)
+		for (size_t i = 0; i < PP_COUNT(table); i++)
+			if (table[i].option == c)
+				request(ps, table[i].actions, table[i].n, optarg);
 }
 
 int
 postsuper_main(int argc, char **argv)
 {
 	struct postsuper ps = {.command = {.name = "postsuper", .fatal_code = 1}};
-	bool purge = false, structure = false;
+	bool purge = false, structure = false, was_root = geteuid() == 0;
 
 	command_begin(&ps.command, argv);
+	buf_init(&ps.changed, 8192);
 	scan_options(&ps, argc, argv, &purge, &structure);
 	command_config(&ps.command);
-	open_log(&ps);
+	if (was_root)
+		open_log(&ps);
 	command_spool(&ps.command);
 	become_owner(&ps);
+	if (!was_root)
+		open_log(&ps);
+	scan_names(&ps, argc, argv);
 	if (purge || structure)
 		repair(&ps, purge, structure);
 	run_requests(&ps, argc, argv);
-	if (ps.tell_all)
-		tell_daemon(&ps, "changed-all");
 	for (unsigned a = 0; a < ACTIONS; a++)
 		if (ps.asked[a])
-			log_info(ps.command.name, "%s: %lld message%s", actions[a].summary,
-			    (long long)ps.done[a], ps.done[a] == 1 ? "" : "s");
+			log_info(ps.command.name, "%s: %lld message%s",
+			    postsuper_actions[a].summary, (long long)ps.done[a],
+			    ps.done[a] == 1 ? "" : "s");
+	if (ps.delete_all)
+		postsuper_purge(&ps);
+	buf_fini(&ps.changed);
 	return command_end(&ps.command, 0);
 }

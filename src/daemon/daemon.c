@@ -147,6 +147,7 @@ all_open(struct daemon *d)
 	ready_tell(d);
 	qmgr_start(d->qmgr);
 	pickup_wake(d->pickup);
+	daemon_purge_at_start(d);
 	/* Told to stop while the doors were being opened: there may be sessions already. */
 	if (d->stopping)
 		daemon_stop_parts(d, d->gen->cleanup.config->params->shutdown_timeout);
@@ -234,6 +235,7 @@ daemon_io_ended(struct daemon *d)
 	/* Answers of the lanes still reach all loops; writers given up from here on clean up at
 	 * once. */
 	spool_set_lane(d->spool, NULL);
+	daemon_purge_end(d);
 	lane_free(d->sasl);
 	lane_free(d->slow);
 	lane_free(d->background);

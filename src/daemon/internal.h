@@ -103,6 +103,7 @@ struct daemon {
 	struct signal_watch *signals[3];
 	LIST_HEAD(, watcher) watchers;
 	struct reload *reload;
+	struct daemon_purge *purge; /* under way */
 	bool stopping, reload_again;
 	unsigned stops_open;
 	int exit_code;
@@ -149,6 +150,10 @@ extern const struct control_command daemon_orders[];
 size_t daemon_orders_count(void);
 void daemon_event(void *ctx, const char *line);
 void daemon_watchers_end(struct daemon *d);
+/* purge.c: unlinks what was deleted, in the background; does nothing twice at once. */
+void daemon_purge(struct daemon *d);
+void daemon_purge_at_start(struct daemon *d);
+void daemon_purge_end(struct daemon *d);
 /* rights.c: run(d, r, arg), now or later, when who asks may do that; else the request ends. */
 typedef void right_run(void *daemon, struct control_request *r, const char *arg);
 void rights_ask(

@@ -102,6 +102,22 @@ order_changed_all(void *ctx, struct control_request *r, const char *arg)
 	qmgr_command(d->qmgr, QMGR_CHANGED, "", answer, r);
 }
 
+/* What postsuper wants of mail in active: "ACTION ID" or "ACTION ALL". */
+static void
+order_super(void *ctx, struct control_request *r, const char *arg)
+{
+	struct daemon *d = ctx;
+
+	qmgr_command(d->qmgr, QMGR_SUPER, arg, answer, r);
+}
+
+static void
+order_purge(void *ctx, struct control_request *r, const char *arg)
+{
+	daemon_purge(ctx);
+	control_end(r);
+}
+
 static void
 order_wakeup_pickup(void *ctx, struct control_request *r, const char *arg)
 {
@@ -227,9 +243,11 @@ const struct control_command daemon_orders[] = {
     {"flush-id", order_flush_id, true},
     {"flush-site", order_flush_site, true},
     {"list", daemon_order_list, true},
+    {"purge", order_purge, false},
     {"reload", order_reload, false},
     {"status", order_status, true},
     {"stop", order_stop, false},
+    {"super", order_super, false},
     {"wakeup-pickup", order_wakeup_pickup, true},
 };
 

@@ -40,16 +40,18 @@ cut(struct qmgr_message *m)
 	qmgr_message_entry_done(m);
 }
 
-static void
+/* False: it was taken before, and is counted. */
+static bool
 take(struct qmgr_message *m, enum qmgr_super what)
 {
-	if (m->super == SUPER_DELETE)
-		return;
+	if (m->super == SUPER_DELETE || m->super == what)
+		return false;
 	m->super = what;
 	if (what == SUPER_EXPIRE)
 		m->force_expire = true;
 	if (m->state == MESSAGE_DELIVERING)
 		cut(m);
+	return true;
 }
 
 void
@@ -227,15 +229,12 @@ qmgr_super(struct qmgr *q, const char *order, char *answer, size_t n)
 	if (str_eq(id, STR("ALL"))) {
 		qmgr_quiet(q, NULL);
 		HASH_ITER (hh, q->active, m, next) {
-			take(m, what);
-			taken++;
+			taken += take(m, what);
 		}
 	} else {
 		qmgr_quiet(q, name);
 		HASH_FIND_STR(q->active, name, m);
-		if (m)
-			take(m, what);
-		taken = m != NULL;
+		taken = m != NULL && take(m, what);
 	}
 	snprintf(answer, n, "%u", taken);
 }

@@ -1,0 +1,58 @@
+/*
+ * postsuper.h - what the files of the command postsuper share.
+ */
+#pragma once
+#include <time.h>
+#include "common.h"
+
+enum action { REQUEUE, DELETE, EXPIRE, HOLD, RELEASE, ACTIONS };
+
+#define IN(q) (1u << (q))
+enum {
+	MAIL_QUEUES = IN(QUEUE_MAILDROP) | IN(QUEUE_INCOMING) | IN(QUEUE_ACTIVE) |
+		      IN(QUEUE_DEFERRED) | IN(QUEUE_HOLD),
+	LOG_QUEUES = IN(QUEUE_DEFER) | IN(QUEUE_BOUNCE) | IN(QUEUE_TRACE),
+};
+
+/* In the order of the summary. */
+struct postsuper_action {
+	unsigned queues;
+	const char *order; /* as the daemon calls it; NULL = never of mail in active */
+	const char *word, *summary;
+};
+extern const struct postsuper_action postsuper_actions[ACTIONS];
+
+struct postsuper {
+	struct command command;
+	unsigned queues; /* named, or all */
+	bool named, verbose, delete_all;
+	int64_t done[ACTIONS];
+	bool asked[ACTIONS];
+	/* postsuper_live.c */
+	bool deaf;              /* no daemon of ours answers */
+	bool is_old;            /* the one that answers takes no orders about mail in active */
+	struct buf changed;     /* the order that tells it which ids were changed */
+	struct timespec change; /* when the first of them was */
+	unsigned told;
+};
+
+/* A warning with the reason why nothing was done to `id`. */
+void postsuper_complain(const struct postsuper *ps, enum action a, const char *id, int rc);
+
+/* postsuper_id.c: `what` is an id, or `-` for ids from standard input. n actions on each. */
+void postsuper_ids(struct postsuper *ps, const enum action *a, size_t n, const char *what);
+/* postsuper_all.c */
+void postsuper_all(struct postsuper *ps, enum action a);
+/* What was deleted is freed: by the daemon, or behind our back. */
+void postsuper_purge(struct postsuper *ps);
+
+/* postsuper_live.c: keeps a daemon from starting until *ret_fd is closed; false: one runs. */
+bool postsuper_hold_back(struct postsuper *ps, int *ret_fd);
+/* Has the daemon do it to what is in active: how many it took, or -ENOSYS when there is none that
+ * takes such orders. `what` is an id or ALL. */
+int64_t postsuper_order(struct postsuper *ps, enum action a, const char *what);
+/* The file of this id was changed; the daemon hears of it soon, and at the next _tell at last. */
+void postsuper_changed(struct postsuper *ps, const char *id);
+void postsuper_tell(struct postsuper *ps);
+/* 0, or -ENOSYS: nobody heard it. */
+int postsuper_say(struct postsuper *ps, const char *order);

@@ -1,0 +1,217 @@
+/*
+ * postsuper_all.c - postsuper: all messages of the queues.
+ *
+ * With the daemon up mail travels between the queues meanwhile: from deferred to active after
+ * deferred was read, and back. So files and active take turns twice, and what was there at the
+ * beginning is met at one of them. Deleted files are only moved out of the way before the command
+ * ends; to free a hundred thousand of them takes long, and nobody has to wait for it.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "postsuper.h"
+#include "pp/runtime/crew.h"
+#include "pp/runtime/log.h"
+#include "pp/spool/bulk.h"
+#include "pp/spool/repair.h"
+
+enum {
+	PURGE_NOW_MS = 200, /* so long a deletion is waited for */
+	ROUNDS_LIVE = 2,
+	ORPHAN_AGE = 3600, /* seconds; with a daemon up a log may come before its message's move */
+};
+
+struct all {
+	struct postsuper *ps;
+	enum action action;
+	unsigned queues;
+	bool live;
+};
+
+static void
+failed(void *ctx, enum queue q, const char *id, int rc)
+{
+	const struct all *all = ctx;
+
+	postsuper_complain(all->ps, all->action, id, rc);
+}
+
+static int
+act_on_queue(struct all *all, enum queue q)
+{
+	const struct bulk b = {
+	    .spool = all->ps->command.spool, .live = all->live, .failed = failed, .ctx = all};
+	int64_t *count = &all->ps->done[all->action];
+
+	switch (all->action) {
+	case REQUEUE:
+		return bulk_move_blk(&b, q, QUEUE_MAILDROP, -1, count);
+	case DELETE:
+		return bulk_delete_blk(&b, q, count);
+	case EXPIRE:
+		return bulk_expire_blk(&b, q, count);
+	case HOLD:
+		return bulk_move_blk(&b, q, QUEUE_HOLD, -1, count);
+	case RELEASE:
+		return bulk_move_blk(&b, q, QUEUE_DEFERRED, -1, count);
+	default:
+		return -EINVAL;
+	}
+}
+
+static void
+act_on_files(struct all *all)
+{
+	struct postsuper *ps = all->ps;
+
+	for (unsigned q = 0; q <= QUEUE_HOLD; q++) {
+		int rc;
+
+		if ((all->queues & IN(q)) == 0)
+			continue;
+		rc = act_on_queue(all, (enum queue)q);
+		if (rc < 0)
+			command_fatal(&ps->command, "scan %s: %s", spool_queue_name((enum queue)q),
+			    strerror(-rc));
+	}
+}
+
+/* What is in active, by the daemon. False: there is none that does it. */
+static bool
+act_on_active(struct all *all)
+{
+	int64_t n;
+
+	if ((postsuper_actions[all->action].queues & all->ps->queues & IN(QUEUE_ACTIVE)) == 0)
+		return true;
+	n = postsuper_order(all->ps, all->action, "ALL");
+	if (n > 0)
+		all->ps->done[all->action] += n;
+	return n >= 0;
+}
+
+static void
+act_live(struct all *all)
+{
+	bool taken;
+
+	all->live = true;
+	postsuper_say(all->ps, "changed-all");
+	taken = act_on_active(all);
+	/* A daemon that takes no orders: its mail is moved away under it, as Postfix's is, but
+	 * never requeued, for then it would arrive twice. */
+	if (taken || all->action == REQUEUE)
+		all->queues &= ~(unsigned)IN(QUEUE_ACTIVE);
+	for (int round = 1; round <= ROUNDS_LIVE; round++) {
+		act_on_files(all);
+		if (!taken || all->action == RELEASE)
+			break;
+		act_on_active(all);
+	}
+	postsuper_say(all->ps, "changed-all");
+}
+
+static void
+ignore(void *ctx, const struct repair_note *note)
+{
+}
+
+static int
+unlink_log(void *ctx, const struct spool_entry *e)
+{
+	const struct spool *s = ctx;
+
+	if (S_ISREG(e->st.st_mode))
+		fsio_unlink(spool_dirfd(s), e->path);
+	return 0;
+}
+
+/* Logs go with their messages. Those of a queue of logs that was named go whole; those that were
+ * left behind by messages of before, when everything is deleted. Neither is counted. */
+static void
+delete_logs(struct all *all)
+{
+	static const enum queue logs[] = {QUEUE_DEFER, QUEUE_BOUNCE, QUEUE_TRACE};
+	const struct spool *s = all->ps->command.spool;
+	int64_t before = (int64_t)time(NULL) + (all->live ? -ORPHAN_AGE : 1);
+
+	for (size_t i = 0; i < PP_COUNT(logs); i++) {
+		if (!all->ps->named)
+			repair_orphans_blk(s, logs[i], before, ignore, NULL);
+		else if (all->ps->queues & IN(logs[i]))
+			spool_scan_blk(s, logs[i], unlink_log, (void *)(uintptr_t)s);
+	}
+}
+
+void
+postsuper_all(struct postsuper *ps, enum action a)
+{
+	struct all all = {
+	    .ps = ps, .action = a, .queues = postsuper_actions[a].queues & ps->queues};
+	int fd;
+
+	if (postsuper_hold_back(ps, &fd))
+		act_on_files(&all);
+	else
+		act_live(&all);
+	if (a == DELETE)
+		delete_logs(&all);
+	fsio_close(fd);
+}
+
+static bool
+is_late(void *ctx)
+{
+	const struct timespec *end = ctx;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec > end->tv_sec ||
+	       (now.tv_sec == end->tv_sec && now.tv_nsec > end->tv_nsec);
+}
+
+static void
+purge_for_a_moment(const struct spool *s)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_nsec += PURGE_NOW_MS * 1000000L;
+	end.tv_sec += end.tv_nsec / 1000000000;
+	end.tv_nsec %= 1000000000;
+	bulk_purge_blk(s, crew_threads(), is_late, &end);
+}
+
+/* Nobody waits for it, no terminal ends it, and it keeps no pipe open. */
+static void
+purge_behind(const struct spool *s)
+{
+	pid_t child = fork();
+	int null;
+
+	if (child != 0) {
+		if (child < 0)
+			bulk_purge_blk(s, crew_threads(), NULL, NULL);
+		return;
+	}
+	setsid();
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	for (int fd = 0; fd <= 2; fd++)
+		dup2(null, fd);
+	bulk_purge_blk(s, 1, NULL, NULL);
+	_exit(0);
+}
+
+void
+postsuper_purge(struct postsuper *ps)
+{
+	const struct spool *s = ps->command.spool;
+
+	if (!bulk_purge_needed_blk(s))
+		return;
+	purge_for_a_moment(s);
+	if (bulk_purge_needed_blk(s) && postsuper_say(ps, "purge") < 0)
+		purge_behind(s);
+}
