@@ -32,6 +32,11 @@ stopped(void *ctx)
 	loop_stop(t.loop);
 }
 
+static void
+stopped_first(void *ctx)
+{
+}
+
 static int
 take(void *ctx, const struct listing *l)
 {
@@ -77,14 +82,16 @@ piece(void *ctx, struct buf *bytes, bool last)
 	if (s.n > t.most)
 		t.most = s.n;
 	assert_int_equal(listing_decode(t.decoder, s), 0);
-	if (last || t.pieces == t.free_after)
+	if (last || t.pieces == t.free_after) {
 		listing_ended();
-	else if (t.pieces == t.stop_after)
-		qmgr_stop(t.q, 5000, stopped, NULL), qmgr_listing_more(t.listing);
-	else if (t.pieces == t.hold_after)
-		timer_start(t.loop, &t.timer, 50, held_on);
-	else if (t.pieces > t.hold_after)
+	} else if (t.pieces == t.stop_after) {
+		qmgr_stop(t.q, 5000, stopped_first, NULL);
 		qmgr_listing_more(t.listing);
+	} else if (t.pieces == t.hold_after) {
+		timer_start(t.loop, &t.timer, 50, held_on);
+	} else if (t.pieces > t.hold_after) {
+		qmgr_listing_more(t.listing);
+	}
 }
 
 static void
