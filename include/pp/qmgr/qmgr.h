@@ -51,10 +51,10 @@ void qmgr_command(struct qmgr *q, enum qmgr_command_kind kind, const char *arg,
 
 /* A listing of the whole queue, in pieces of at most 64 KiB as the client takes them: Postfix's
  * showq protocol, or the extended one of spool/listing.h. The loop that asks owns it: piece() is
- * called there, never inside a call of these, and may take the bytes by emptying the buffer (the
- * next owner frees it). last: nothing more comes; without an end of the protocol in it when the
- * queue manager is stopping. The first two pieces come unasked, then one for each
- * qmgr_listing_more. qmgr_listing_free may be called at any time. */
+ * called there, never inside a call of these, and may take the bytes by emptying the buffer. last:
+ * nothing more comes, and where the queue manager is stopping the protocol has no end. The first
+ * two pieces come unasked, then one for each qmgr_listing_more. It is freed at any time, by its
+ * owner, before the loop of the queue manager ends. */
 struct qmgr_listing;
 struct qmgr_listing *qmgr_listing_new(struct qmgr *q, bool extended,
     void (*piece)(void *ctx, struct buf *bytes, bool last), void *ctx);
