@@ -15,6 +15,7 @@ import pytest
 YEAR = 365 * 86400
 MESSAGE = ("queue_name", "queue_id", "time", "size", "forced_expire", "sender", "next_attempt",
            "attempts")
+SANITIZED = os.environ.get("PENNYPOST_SANITIZE")  # its own memory is measured along
 HEAD = "protocol\0mail_queue_list_protocol\0\0"
 
 
@@ -81,12 +82,14 @@ def plain(message):
                 for r in message["recipients"]]}
 
 
-def without_additions(row):
-    for key in ("next_attempt", "attempts"):
-        row.pop(key, None)
-    for recipient in row["recipients"]:
-        recipient.pop("relay", None)
-        recipient.pop("dsn", None)
+def shown(message):
+    """All of it as our postqueue -j shows it: our additions stand with each recipient."""
+    row = plain(message)
+    for recipient, told in zip(row["recipients"], message["recipients"]):
+        if "next_attempt" in message:
+            recipient["next_attempt"] = int(message["next_attempt"])
+            recipient["attempts"] = int(message["attempts"])
+        recipient.update({key: told[key] for key in ("relay", "dsn") if key in told})
     return row
 
 
@@ -167,15 +170,7 @@ def check_same(system, rows):
     extended = by_id(listed(system))
     assert extended.keys() == rows.keys()
     for queue_id, message in extended.items():
-        row = rows[queue_id]
-        if "next_attempt" in row:
-            assert int(message["next_attempt"]) == row["next_attempt"]
-            assert int(message["attempts"]) == row["attempts"]
-        if message["queue_name"] == "deferred":
-            for told, recipient in zip(message["recipients"], row["recipients"]):
-                assert told.get("relay") == recipient.get("relay", told.get("relay")), queue_id
-                assert told.get("dsn") == recipient.get("dsn", told.get("dsn")), queue_id
-        assert plain(message) == without_additions(json.loads(json.dumps(row))), queue_id
+        assert shown(message) == rows[queue_id], queue_id
     showq = listed(system, None)
     assert all("next_attempt" not in message for message in showq)
     assert {q: plain(m) for q, m in by_id(showq).items()} == {q: plain(m) for q, m in extended.items()}
@@ -233,7 +228,7 @@ def test_a_client_that_does_not_read(stopped):
     slow = [connect(system, order) for order in ("list", None) * 8]
     assert all(client.recv(10) for client in slow)
     assert len(listed(system)) == 20000
-    assert system.private_kib() - before < 16 * 600, "a slow client costs more than it should"
+    assert SANITIZED or system.private_kib() - before < 16 * 600, "a slow client costs more than it should"
     # Mail goes on, half of them hang up, the others get all of it.
     system.wait_deferred(system.send("new@one.test"))
     for client in slow[:8]:
