@@ -51,6 +51,7 @@ directories_have_their_modes(void **state)
 	    {"trace", 0700},
 	    {"flush", 0700},
 	    {"saved", 0700},
+	    {"deleted", 0700},
 	    {"private", 0700},
 	    {"public", 0711},
 	    {"pid", 0755},
@@ -236,6 +237,33 @@ moves_never_overwrite(void **state)
 	assert_int_equal(st.st_mtime, 5);
 }
 
+/* Where only we look: in the nanoseconds of the next attempt. */
+static void
+attempts_are_kept(void **state)
+{
+	static const struct {
+		unsigned given, kept;
+	} t[] = {{1, 1}, {7, 7}, {99999, 99999}, {4000000, 99999}, {0, 0}};
+	struct fixture *f = *state;
+	struct stat st;
+
+	for (size_t i = 0; i < PP_COUNT(t); i++) {
+		test_write(spool_dirfd(f->s), "active/ABCDEF", STR("m"), 0700);
+		assert_int_equal(spool_defer_blk(f->s, "ABCDEF", 5000, t[i].given), 0);
+		assert_int_equal(fsio_stat(spool_dirfd(f->s), "deferred/A/ABCDEF", &st), 0);
+		assert_int_equal(st.st_mtime, 5000);
+		assert_int_equal(st.st_atime, 5000);
+		assert_int_equal(spool_attempts(&st, false), t[i].kept);
+		assert_int_equal(spool_attempts(&st, true), t[i].kept ? t[i].kept : 1);
+		assert_int_equal(fsio_unlink(spool_dirfd(f->s), "deferred/A/ABCDEF"), 0);
+	}
+	/* A time that an administrator gave by hand. */
+	st.st_mtim.tv_nsec = 123456789;
+	assert_int_equal(spool_attempts(&st, false), 0);
+	assert_int_equal(spool_attempts(&st, true), 1);
+	assert_int_equal(spool_defer_blk(f->s, "NOSUCH", 5000, 1), -ENOENT);
+}
+
 static void
 removal_takes_the_logs(void **state)
 {
@@ -385,6 +413,7 @@ main(int argc, char **argv)
 	    WITH(no_id_is_given_twice),
 	    WITH(ids_are_later_than_the_files),
 	    WITH(moves_never_overwrite),
+	    WITH(attempts_are_kept),
 	    WITH(removal_takes_the_logs),
 	    WITH(scans_see_all_depths),
 	    WITH(one_daemon_per_spool),
