@@ -28,3 +28,5 @@ void command_config(struct command *c);
 void command_spool(struct command *c);
 /* Frees, flushes stdout; returns `code`, or ends the process when stdout could not be written. */
 int command_end(struct command *c, int code);
+/* What `newaliases` and `sendmail -bi` do with the configuration in dir (NULL: the usual one). */
+int command_newaliases(const char *dir);

@@ -335,12 +335,11 @@ check_unused(const struct sendmail *sm, size_t words)
 	return sm->o.extract || words > 0 ? EX_USAGE : 0;
 }
 
-/* The text of an alias table is the table, so there is nothing to build. */
 static int
-run_newaliases(size_t words)
+run_newaliases(struct sendmail *sm, size_t words)
 {
 	if (words == 0)
-		return 0;
+		return command_newaliases(option_dir(sm));
 	log_fatal("sendmail", "alias initialization mode requires no recipient");
 	return EX_USAGE;
 }
@@ -356,7 +355,7 @@ run(struct sendmail *sm, char **words, size_t n, const char *name_variable)
 		rc = check_unused(sm, n);
 		return rc != 0 ? rc : run_postqueue(sm);
 	case 'i':
-		return run_newaliases(n);
+		return run_newaliases(sm, n);
 	case 'n':
 		if (n == 0 && !sm->o.extract)
 			return 0;

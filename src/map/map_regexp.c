@@ -141,6 +141,12 @@ perl_drop(struct pattern_rule *r)
 static const struct engine posix = {"ixm", posix_compile, posix_match, posix_drop},
 			   perl = {"imsxAEUX", perl_compile, perl_match, perl_drop};
 
+static bool
+is_name(struct str s)
+{
+	return s.n && (str_isalnum(s.p[0]) || s.p[0] == '_');
+}
+
 /* Calls for each $1 ${1} $(1) of a result; text between them goes to `to`, which may be NULL.
  * -EINVAL: that is none of them. */
 static int
@@ -167,7 +173,8 @@ substitute(struct str s, int (*group)(void *ctx, int64_t n), void *ctx, struct b
 		while (n < ref.n && str_isdigit(ref.p[n]))
 			n++;
 		if (str_number(str_head(ref, n), 1, GROUPS_MAX, &number) < 0 ||
-		    (close && (n == ref.n || ref.p[n] != close)) || group(ctx, number) < 0)
+		    (close ? n == ref.n || ref.p[n] != close : is_name(str_from(ref, n))) ||
+		    group(ctx, number) < 0)
 			return -EINVAL;
 		s = str_from(ref, n + (close != '\0'));
 	}

@@ -121,6 +121,7 @@ errors(void **state)
 	    {"/a/ $x\n", "$ without the number of a group"},
 	    {"/a/ $0\n", "$ without the number of a group"},
 	    {"/(a)/ ${1\n", "$ without the number of a group"},
+	    {"/(a)/ $1x\n", "$ without the number of a group"},
 	    {"!/(a)/ $1\n", "$ in the result of a negated pattern"},
 	    {"# c\nendif\n", "line 2: endif without its if"},
 	    {"if /b/\n/b/ ok\n", "an if without its endif"},
