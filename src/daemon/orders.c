@@ -127,6 +127,26 @@ order_wakeup_pickup(void *ctx, struct control_request *r, const char *arg)
 	control_end(r);
 }
 
+/* "LEVEL PID TAG TAB TEXT": a line that its sender could not write itself. */
+static void
+order_log(void *ctx, struct control_request *r, const char *arg)
+{
+	struct str rest = str_of(arg), level, pid, tag;
+	int64_t l, p;
+	char name[LOG_TAG_MAX + 1];
+
+	if (str_token(&rest, " ", &level) && str_token(&rest, " ", &pid) &&
+	    str_number(level, LOG_LEVEL_INFO, LOG_LEVEL_PANIC, &l) == 0 &&
+	    str_number(pid, 1, INT32_MAX, &p) == 0 && str_index(rest, '\t') < rest.n) {
+		rest = str_from(rest, 1);
+		tag = str_head(rest, str_index(rest, '\t'));
+		snprintf(name, sizeof(name), "%.*s", STR_FMT(tag));
+		log_for((enum log_level)l, name, (long)p, rest.p + tag.n + 1);
+	} else
+		control_line(r, "error bad log line");
+	control_end(r);
+}
+
 static void
 order_reload(void *ctx, struct control_request *r, const char *arg)
 {
@@ -243,6 +263,7 @@ const struct control_command daemon_orders[] = {
     {"flush-id", order_flush_id, true},
     {"flush-site", order_flush_site, true},
     {"list", daemon_order_list, true},
+    {"log", order_log, true},
     {"purge", order_purge, false},
     {"reload", order_reload, false},
     {"status", order_status, true},

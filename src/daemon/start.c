@@ -7,32 +7,12 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <stdlib.h>
-#include <syslog.h>
 #include <unistd.h>
 #include "internal.h"
 #include "pp/base/mem.h"
 #include "pp/net/sasl.h"
 
 extern char **environ;
-
-static int
-facility_of(const char *word)
-{
-	static const struct {
-		const char *word;
-		int facility;
-	} table[] = {{"auth", LOG_AUTH}, {"authpriv", LOG_AUTHPRIV}, {"cron", LOG_CRON},
-	    {"daemon", LOG_DAEMON}, {"ftp", LOG_FTP}, {"kern", LOG_KERN}, {"lpr", LOG_LPR},
-	    {"news", LOG_NEWS}, {"security", LOG_AUTH}, {"syslog", LOG_SYSLOG}, {"user", LOG_USER},
-	    {"uucp", LOG_UUCP}, {"local0", LOG_LOCAL0}, {"local1", LOG_LOCAL1},
-	    {"local2", LOG_LOCAL2}, {"local3", LOG_LOCAL3}, {"local4", LOG_LOCAL4},
-	    {"local5", LOG_LOCAL5}, {"local6", LOG_LOCAL6}, {"local7", LOG_LOCAL7}};
-
-	for (size_t i = 0; i < PP_COUNT(table); i++)
-		if (strcmp(table[i].word, word) == 0)
-			return table[i].facility;
-	return LOG_MAIL;
-}
 
 /* Without maillog_file: syslog where there is one, else stdout (a container, a terminal). */
 void
@@ -44,7 +24,7 @@ daemon_log_setup(const struct config *cfg, uid_t uid, bool to_stderr)
 	    .syslog_name = p->syslog_name,
 	    .host = host,
 	    .file = *p->maillog_file ? p->maillog_file : NULL,
-	    .facility = facility_of(p->syslog_facility),
+	    .facility = log_facility(p->syslog_facility),
 	    .to_stderr = to_stderr,
 	    .owner = geteuid() == 0 ? (long)uid : -1,
 	};

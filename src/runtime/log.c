@@ -59,6 +59,7 @@ static const struct {
     {"warning: ", LOG_WARNING},
     {"error: ", LOG_ERR},
     {"fatal: ", LOG_CRIT},
+    {"panic: ", LOG_CRIT},
 };
 
 static size_t
@@ -150,10 +151,18 @@ write_batch(struct str batch)
 	return rc;
 }
 
+/* Who says a line: program[pid] behind our name, or somebody else by a whole tag. */
+struct speaker {
+	const char *program, *tag;
+	long pid;
+};
+
 /* "Nov 21 21:01:55 host name/program[pid]: "; for syslog the tag and a TAB. */
 static int
-prefix(char *to, size_t size, const char *program)
+prefix(char *to, size_t size, const struct speaker *who)
 {
+	const char *name = who->tag ? "" : lg.name ? lg.name : "postfix";
+	const char *slash = who->tag ? "" : "/", *program = who->tag ? who->tag : who->program;
 	time_t now = time(NULL);
 	struct tm tm;
 	char stamp[32];
@@ -161,11 +170,11 @@ prefix(char *to, size_t size, const char *program)
 	if (lg.pid == 0)
 		lg.pid = (long)getpid();
 	if (lg.fd < 0)
-		return snprintf(to, size, "%s/%s\t", lg.name, program);
+		return snprintf(to, size, "%s%s%s\t", name, slash, program);
 	localtime_r(&now, &tm);
 	strftime(stamp, sizeof(stamp), "%b %e %H:%M:%S", &tm);
-	return snprintf(to, size, "%s %s %s/%s[%ld]: ", stamp, lg.host ? lg.host : "localhost",
-	    lg.name ? lg.name : "postfix", program, lg.pid);
+	return snprintf(to, size, "%s %s %s%s%s[%ld]: ", stamp, lg.host ? lg.host : "localhost",
+	    name, slash, program, who->pid ? who->pid : lg.pid);
 }
 
 static void
@@ -193,10 +202,10 @@ flush_now(void)
 }
 
 static void
-log_va(unsigned level, const char *program, const char *fmt, va_list ap) PP_PRINTF(3, 0);
+log_line(unsigned level, const struct speaker *who, const char *fmt, va_list ap) PP_PRINTF(3, 0);
 
 static void
-log_va(unsigned level, const char *program, const char *fmt, va_list ap)
+log_line(unsigned level, const struct speaker *who, const char *fmt, va_list ap)
 {
 	char line[LINE_MAX_BYTES + 128];
 	size_t n, room = LINE_MAX_BYTES;
@@ -204,7 +213,7 @@ log_va(unsigned level, const char *program, const char *fmt, va_list ap)
 
 	pthread_mutex_lock(&lg.lock);
 	line[0] = (char)levels[level].priority;
-	head = 1 + prefix(line + 1, sizeof(line) - LINE_MAX_BYTES / 2, program);
+	head = 1 + prefix(line + 1, sizeof(line) - LINE_MAX_BYTES / 2, who);
 	n = (size_t)head;
 	body = snprintf(line + n, room - n, "%s", levels[level].word);
 	n += (size_t)body;
@@ -218,8 +227,44 @@ log_va(unsigned level, const char *program, const char *fmt, va_list ap)
 	if (!lg.running)
 		flush_now();
 	if (lg.to_stderr)
-		dprintf(2, "%s: %.*s", program, (int)(n - (size_t)head), line + head);
+		dprintf(2, "%s: %.*s", who->tag ? who->tag : who->program, (int)(n - (size_t)head),
+		    line + head);
 	pthread_mutex_unlock(&lg.lock);
+}
+
+static void
+log_va(unsigned level, const char *program, const char *fmt, va_list ap) PP_PRINTF(3, 0);
+
+static void
+log_va(unsigned level, const char *program, const char *fmt, va_list ap)
+{
+	const struct speaker who = {.program = program};
+
+	log_line(level, &who, fmt, ap);
+}
+
+static void
+log_for_va(enum log_level level, const char *tag, long pid, const char *fmt, ...) PP_PRINTF(4, 5);
+
+static void
+log_for_va(enum log_level level, const char *tag, long pid, const char *fmt, ...)
+{
+	const struct speaker who = {.tag = tag, .pid = pid};
+	va_list ap;
+
+	va_start(ap, fmt);
+	log_line(level, &who, fmt, ap);
+	va_end(ap);
+}
+
+void
+log_for(enum log_level level, const char *tag, long pid, const char *text)
+{
+	char clean[LOG_TAG_MAX + 1];
+
+	snprintf(clean, sizeof(clean), "%s", tag);
+	make_printable(clean, strlen(clean));
+	log_for_va(level, clean, pid, "%s", text);
 }
 
 void
@@ -301,6 +346,25 @@ log_setup(const struct log_options *o)
 	lg.to_stderr = o->to_stderr != 0;
 	pthread_mutex_unlock(&lg.lock);
 	return rc;
+}
+
+int
+log_facility(const char *word)
+{
+	static const struct {
+		const char *word;
+		int facility;
+	} table[] = {{"auth", LOG_AUTH}, {"authpriv", LOG_AUTHPRIV}, {"cron", LOG_CRON},
+	    {"daemon", LOG_DAEMON}, {"ftp", LOG_FTP}, {"kern", LOG_KERN}, {"lpr", LOG_LPR},
+	    {"news", LOG_NEWS}, {"security", LOG_AUTH}, {"syslog", LOG_SYSLOG}, {"user", LOG_USER},
+	    {"uucp", LOG_UUCP}, {"local0", LOG_LOCAL0}, {"local1", LOG_LOCAL1},
+	    {"local2", LOG_LOCAL2}, {"local3", LOG_LOCAL3}, {"local4", LOG_LOCAL4},
+	    {"local5", LOG_LOCAL5}, {"local6", LOG_LOCAL6}, {"local7", LOG_LOCAL7}};
+
+	for (size_t i = 0; i < PP_COUNT(table); i++)
+		if (strcmp(table[i].word, word) == 0)
+			return table[i].facility;
+	return LOG_MAIL;
 }
 
 bool

@@ -24,6 +24,8 @@ struct log_options {
  */
 int log_setup(const struct log_options *o);
 bool log_is_stdout(void);
+/* The number of a word of syslog_facility ("mail", "local0"); LOG_MAIL for any other. */
+int log_facility(const char *word);
 /* Starts and ends the log thread. log_stop writes everything first. */
 void log_start(void);
 void log_stop(void);
@@ -34,3 +36,15 @@ void log_info(const char *program, const char *fmt, ...) PP_PRINTF(2, 3);
 void log_warn(const char *program, const char *fmt, ...) PP_PRINTF(2, 3); /* "warning: " in front */
 void log_error(const char *program, const char *fmt, ...) PP_PRINTF(2, 3); /* "error: " */
 void log_fatal(const char *program, const char *fmt, ...) PP_PRINTF(2, 3); /* "fatal: "; returns */
+
+/* A line of somebody else, for postlog: the whole tag instead of name/program, and its process (0 =
+ * this one). */
+enum log_level {
+	LOG_LEVEL_INFO,
+	LOG_LEVEL_WARN,
+	LOG_LEVEL_ERROR,
+	LOG_LEVEL_FATAL,
+	LOG_LEVEL_PANIC
+};
+enum { LOG_TAG_MAX = 64 };
+void log_for(enum log_level level, const char *tag, long pid, const char *text);
