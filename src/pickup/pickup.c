@@ -11,6 +11,7 @@
 #include "internal.h"
 #include "pp/map/userlist.h"
 #include "pp/runtime/log.h"
+#include "pp/runtime/watch.h"
 
 enum {
 	INTERVAL_MS = 60 * 1000,
@@ -38,6 +39,8 @@ struct pickup {
 	struct userlist *users; /* who may submit; NULL = everybody */
 	struct spool *spool;    /* the same all its life, so a scan may read it during a reload */
 	struct timer timer;
+	struct watch *watch; /* NULL: the clock and those who submit must do */
+	bool is_watched;     /* since the last settled event something came */
 	struct lane_job scan;
 	struct post stop_post;
 	bool scanning, again, stopping, troubled;
@@ -117,6 +120,10 @@ work_scan(struct lane_job *job)
 {
 	struct pickup *p = PP_CONTAINER(job, struct pickup, scan);
 
+	/* Each time: the directory may be another one by now. */
+	if (p->watch)
+		watch_add_blk(p->watch, spool_dirfd(p->spool), spool_queue_name(QUEUE_MAILDROP),
+		    WATCH_CAME | WATCH_WRITTEN | WATCH_TOUCHED, 0);
 	p->scan_rc = spool_scan_blk(p->spool, QUEUE_MAILDROP, scan_entry, p);
 }
 
@@ -251,6 +258,46 @@ tick(struct timer *t)
 	pickup_wake(p);
 }
 
+/* Dropped by another program, by hand, or mended: whatever it is, it is looked for. */
+static void
+name_came(void *ctx, const struct watch_event *e)
+{
+	struct pickup *p = ctx;
+
+	p->is_watched |= !e->is_dir && spool_id_valid(str_of(e->name));
+}
+
+static void
+names_lost(void *ctx, int tag, const char *path)
+{
+	struct pickup *p = ctx;
+
+	p->is_watched = true;
+}
+
+static void
+names_settled(void *ctx)
+{
+	struct pickup *p = ctx;
+
+	if (p->is_watched)
+		pickup_wake(p);
+	p->is_watched = false;
+}
+
+static void
+watch_start(struct pickup *p)
+{
+	static const struct watch_calls calls = {name_came, names_lost, names_settled};
+	int rc = 0;
+
+	p->watch = watch_new(p->loop, &calls, p, &rc);
+	if (p->watch == NULL)
+		log_warn("pickup",
+		    "maildrop cannot be watched: %s: what others put there is found every minute",
+		    strerror(-rc));
+}
+
 struct pickup *
 pickup_new(struct loop *l, struct lane *disk, const struct cleanup_setup *setup)
 {
@@ -260,6 +307,7 @@ pickup_new(struct loop *l, struct lane *disk, const struct cleanup_setup *setup)
 	p->disk = disk;
 	cleanup_setup_ref(&p->setup, setup);
 	p->spool = setup->spool;
+	watch_start(p);
 	/* The first look is soon: mail may lie there since the last run. */
 	timer_start(l, &p->timer, 0, tick);
 	return p;
@@ -296,6 +344,7 @@ pickup_stop(struct pickup *p, void (*stopped)(void *ctx), void *ctx)
 	p->stopped = stopped;
 	p->stopped_ctx = ctx;
 	timer_stop(&p->timer);
+	watch_stop(p->watch);
 	check_stopped(p);
 }
 
@@ -306,6 +355,8 @@ pickup_free(struct pickup *p)
 		return;
 	PP_ASSERT(!p->scanning && p->busy == 0);
 	timer_stop(&p->timer);
+	watch_stop(p->watch);
+	watch_free(p->watch);
 	drop_names(p);
 	forget(p, true);
 	userlist_unref(p->users);

@@ -113,7 +113,8 @@ file_trouble(struct submission *s)
 		    (long)s->file.uid, s->file.why);
 		remove_file(s, PICKUP_DISCARDED);
 	} else {
-		log_warn("pickup", "read maildrop/%s: %s", s->id, strerror(-s->rc));
+		log_warn("pickup", "read maildrop/%s: %s%s", s->id, strerror(-s->rc),
+		    s->rc == -EACCES ? ": chown it to the owner of the queue" : "");
 		finish(s, PICKUP_KEPT);
 	}
 }

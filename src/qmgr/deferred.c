@@ -226,8 +226,10 @@ qmgr_deferred_forget_unseen(struct qmgr *q)
 	for (uint32_t i = 0; i < index_slots(&q->index); i++) {
 		struct qmgr_deferred *d = index_at(&q->index, i);
 
-		if (d && d->generation != (q->generation & 0xff))
-			qmgr_deferred_drop(q, d);
+		if (d == NULL || d->generation == (q->generation & 0xff))
+			continue;
+		qmgr_gone(q, index_id(d));
+		qmgr_deferred_drop(q, d);
 	}
 }
 

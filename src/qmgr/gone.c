@@ -13,6 +13,7 @@ enum {
 	MINUTE_MS = 60 * 1000,
 	LINES_A_MINUTE = 100,
 	QUIET_MS = 10 * 1000,
+	QUIET_END_MS = 500, /* after a command on whole queues */
 	QUIET_MAX = 20000,
 };
 
@@ -83,8 +84,12 @@ gone_fired(struct timer *t)
 		log_info("qmgr", "%u more messages are gone from the queue", h->gone_unsaid);
 	h->gone_unsaid = 0;
 	quiet_expire(h, false);
-	if (h->quiet)
-		timer_start(h->q->loop, &h->gone_timer, QUIET_MS, gone_fired);
+	if (h->walk_later && !all_quiet) {
+		h->walk_later = false;
+		qmgr_scan(h->q);
+	}
+	if (all_quiet || h->quiet)
+		timer_start(h->q->loop, &h->gone_timer, all_quiet ? WAIT_MS : QUIET_MS, gone_fired);
 }
 
 void
@@ -100,7 +105,7 @@ hand_gone(struct qmgr_hand *h, const char *id, enum queue from)
 	g->from = from;
 	memcpy(g->id, id, n);
 	if (h->gone == NULL)
-		timer_start(h->q->loop, &h->gone_timer, WAIT_MS, gone_fired);
+		timer_start(h->q->loop, &h->gone_timer, WAIT_MS, gone_fired); /* not before */
 	g->next = h->gone;
 	h->gone = g;
 }
@@ -108,8 +113,17 @@ hand_gone(struct qmgr_hand *h, const char *id, enum queue from)
 void
 qmgr_gone(struct qmgr *q, const char *id)
 {
-	if (q->hand && !q->stopping)
+	/* A walk that a command has ordered finds what the command did. */
+	if (q->hand && !q->stopping && !q->is_telling)
 		hand_gone(q->hand, id, QUEUE_DEFERRED);
+}
+
+/* Until the first of its reasons. */
+static void
+wake(struct qmgr_hand *h)
+{
+	if (h->gone_timer.loop == NULL)
+		timer_start(h->q->loop, &h->gone_timer, WAIT_MS, gone_fired);
 }
 
 void
@@ -121,20 +135,28 @@ qmgr_quiet(struct qmgr *q, const char *id)
 
 	if (h == NULL || q->stopping)
 		return;
-	if (id == NULL || HASH_COUNT(h->quiet) >= QUIET_MAX) {
-		h->quiet_until = loop_now(q->loop) + QUIET_MS;
+	wake(h);
+	if (HASH_COUNT(h->quiet) >= QUIET_MAX)
 		return;
-	}
 	HASH_FIND_STR(h->quiet, id, s);
 	if (s == NULL) {
 		n = strlen(id) + 1;
 		s = mem_alloc(sizeof(*s) + n);
 		memcpy(s->id, id, n);
 		HASH_ADD_STR(h->quiet, id, s);
-		if (!heap_has(&h->gone_timer.node))
-			timer_start(q->loop, &h->gone_timer, QUIET_MS, gone_fired);
 	}
 	s->until = loop_now(q->loop) + QUIET_MS;
+}
+
+void
+qmgr_quiet_all(struct qmgr *q, bool is_over)
+{
+	struct qmgr_hand *h = q->hand;
+
+	if (h == NULL || q->stopping)
+		return;
+	wake(h);
+	h->quiet_until = loop_now(q->loop) + (is_over ? QUIET_END_MS : QUIET_MS);
 }
 
 void

@@ -8,6 +8,8 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <pwd.h>
+#include <unistd.h>
 #include "hand.h"
 
 enum {
@@ -67,6 +69,19 @@ hand_odd_over(struct qmgr_hand *h, const char *name)
 		return;
 	HASH_DEL(h->odd, o);
 	mem_free(o);
+}
+
+const char *
+hand_user(uid_t uid, char text[HAND_USER_MAX])
+{
+	struct passwd pw, *found = NULL;
+	char room[4096];
+
+	if (getpwuid_r(uid, &pw, room, sizeof(room), &found) == 0 && found)
+		snprintf(text, HAND_USER_MAX, "%s", pw.pw_name);
+	else
+		snprintf(text, HAND_USER_MAX, "%ld", (long)uid);
+	return text;
 }
 
 void
@@ -161,8 +176,10 @@ event(void *ctx, const struct watch_event *e)
 	struct qmgr_hand *h = ctx;
 
 	if (e->is_dir) {
-		/* A new directory has to be watched, and may have come with mail in it. */
-		h->walk |= e->what == WATCH_MADE || e->what == WATCH_CAME;
+		/* A new directory has to be watched, and may have come with mail in it; one that
+		 * was closed to us may be open now. */
+		h->walk |=
+		    e->what == WATCH_MADE || e->what == WATCH_CAME || e->what == WATCH_TOUCHED;
 		return;
 	}
 	if (!spool_id_valid(str_of(e->name)))
@@ -272,6 +289,7 @@ static void
 settled(void *ctx)
 {
 	struct qmgr_hand *h = ctx;
+	bool is_quiet = loop_now(h->q->loop) < h->quiet_until;
 	struct hand_note *n, *next;
 
 	HASH_ITER (hh, h->notes, n, next) {
@@ -279,6 +297,11 @@ settled(void *ctx)
 
 		join_later(h, n);
 		v = judge(h, n, false);
+		/* A command is at work on whole queues and will tell when it has done. */
+		if (v == LOOK && is_quiet) {
+			h->walk_later = true;
+			v = OURS;
+		}
 		if (v == LATER) {
 			HASH_DEL(h->notes, n);
 			if (h->later == NULL)
@@ -306,13 +329,18 @@ qmgr_hand_start(struct qmgr *q)
 	q->hand = h;
 	h->watch = watch_new(q->loop, &calls, h, &rc);
 	if (h->watch == NULL)
-		qmgr_hand_watched(q, rc);
+		qmgr_hand_watched(q, rc, "");
 }
 
 void
-qmgr_hand_watched(struct qmgr *q, int rc)
+qmgr_hand_watched(struct qmgr *q, int rc, const char *denied)
 {
 	struct qmgr_hand *h = q->hand;
+	char us[HAND_USER_MAX];
+
+	if (*denied && hand_odd_first(h, denied))
+		log_warn("qmgr", "%s: a directory that cannot be read: type: chown -R %s %s/%s",
+		    denied, hand_user(geteuid(), us), spool_directory(q->spool), denied);
 
 	if (rc == 0 || rc == -ECANCELED || h->is_told)
 		return;
@@ -328,6 +356,7 @@ qmgr_hand_watched(struct qmgr *q, int rc)
 
 struct adding {
 	const struct qmgr_hand *hand;
+	char *denied;
 	int dirfd, rc;
 	enum queue queue;
 	bool touch_incoming;
@@ -340,16 +369,20 @@ watch_directory(void *ctx, const char *path)
 	int rc = watch_add_blk(
 	    a->hand->watch, a->dirfd, path, hand_mask(a->queue, a->touch_incoming), (int)a->queue);
 
-	if (rc < 0 && rc != -ENOENT && a->rc == 0)
+	if (rc == -EACCES && *a->denied == '\0')
+		snprintf(a->denied, SPOOL_PATH_MAX, "%s", path);
+	if (rc < 0 && rc != -EACCES && rc != -ENOENT && a->rc == 0)
 		a->rc = rc;
 	return rc == -ENOSPC ? rc : 0;
 }
 
 int
-qmgr_hand_watch_blk(const struct qmgr *q, bool touch_incoming)
+qmgr_hand_watch_blk(const struct qmgr *q, bool touch_incoming, char denied[SPOOL_PATH_MAX])
 {
-	struct adding a = {
-	    .hand = q->hand, .dirfd = spool_dirfd(q->spool), .touch_incoming = touch_incoming};
+	struct adding a = {.hand = q->hand,
+	    .denied = denied,
+	    .dirfd = spool_dirfd(q->spool),
+	    .touch_incoming = touch_incoming};
 
 	if (q->hand->watch == NULL)
 		return 0;

@@ -1,6 +1,5 @@
 /*
- * hand.h - what is done to the spool by hand while the queue manager runs. All on its loop, but
- * for hand_watch_blk.
+ * hand.h - what is done to the spool by hand while the queue manager runs. All on its loop.
  */
 #pragma once
 #include "internal.h"
@@ -8,7 +7,10 @@
 #include "pp/spool/hand.h"
 
 #define HAND_BIT(q) (1u << (q))
-enum { HAND_LOOKS_MAX = 2000 }; /* more than this at once is a case for a walk */
+enum {
+	HAND_LOOKS_MAX = 2000, /* more than this at once is a case for a walk */
+	HAND_USER_MAX = 256,
+};
 
 struct qmgr_hand {
 	struct qmgr *q;
@@ -25,7 +27,8 @@ struct qmgr_hand {
 	int64_t gone_since; /* loop time of the first line of this minute */
 	unsigned gone_said, gone_unsaid;
 	struct hand_quiet *quiet;
-	int64_t quiet_until;
+	int64_t quiet_until; /* for all */
+	bool walk_later;     /* when that is over */
 };
 
 /* What an event or a walk said of an id. Bits are HAND_BIT(queue). */
@@ -45,8 +48,8 @@ void hand_look(struct qmgr_hand *h, const struct hand_note *n);
 bool hand_odd_first(struct qmgr_hand *h, const char *name);
 void hand_odd_over(struct qmgr_hand *h, const char *name);
 void hand_path_free(struct hand_note *n);
-/* Any lane: the directories of all queues; the first trouble, or 0. */
-int hand_watch_blk(const struct qmgr_hand *h, struct spool *s, bool touch_incoming);
+/* The name of a user, or the number. */
+const char *hand_user(uid_t uid, char text[HAND_USER_MAX]);
 unsigned hand_mask(enum queue q, bool touch_incoming);
 
 /* gone.c: one line for each that vanished, but a bounded number of them, and none for what a

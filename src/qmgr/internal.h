@@ -217,8 +217,8 @@ void qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when);
 struct qmgr_deferred *qmgr_deferred_find(struct qmgr *q, const char *id);
 void qmgr_deferred_drop(struct qmgr *q, struct qmgr_deferred *d);
 int64_t qmgr_deferred_when(const struct qmgr_deferred *d);
-/* A walk met its file: known as it is, but for its mode, which tells of `postsuper -e`. What no walk
- * since q->generation grew has met is forgotten by the other. */
+/* A walk met its file: known as it is, but for its mode, which tells of `postsuper -e`. What no
+ * walk since q->generation grew has met is forgotten by the other. */
 void qmgr_deferred_seen(struct qmgr *q, struct qmgr_deferred *d, mode_t mode);
 void qmgr_deferred_forget_unseen(struct qmgr *q);
 unsigned qmgr_deferred_count(const struct qmgr *q);
@@ -257,16 +257,19 @@ void qmgr_super_late(struct qmgr *q, const char *id, enum qmgr_super what);
 void qmgr_hand_start(struct qmgr *q);
 void qmgr_hand_stop(struct qmgr *q);
 void qmgr_hand_free(struct qmgr *q);
-/* Disk lane: every directory there is now. 0 or the first -errno, to be told to the other. */
-int qmgr_hand_watch_blk(const struct qmgr *q, bool touch_incoming);
-void qmgr_hand_watched(struct qmgr *q, int rc);
+/* Disk lane: every directory there is now. 0 or the first -errno, and a directory that is closed to
+ * us, to be told to the other. */
+int qmgr_hand_watch_blk(const struct qmgr *q, bool touch_incoming, char denied[SPOOL_PATH_MAX]);
+void qmgr_hand_watched(struct qmgr *q, int rc, const char *denied);
 /* Something is not as expected with a file that was met there: looks and puts it right. */
 void qmgr_look(struct qmgr *q, const char *id, enum queue at);
 bool qmgr_may_look(const struct qmgr *q);
 /* It has vanished from deferred/. */
 void qmgr_gone(struct qmgr *q, const char *id);
-/* A command did something to this one (NULL: to many) and says so itself. */
+/* A command did something to this one and says so itself. */
 void qmgr_quiet(struct qmgr *q, const char *id);
+/* It is about to do something to whole queues, or has done it. */
+void qmgr_quiet_all(struct qmgr *q, bool is_over);
 
 /* scan.c */
 void qmgr_scan(struct qmgr *q);

@@ -6,7 +6,6 @@
  * file is believed only when both are still there after a second look.
  */
 #include <errno.h>
-#include <pwd.h>
 #include <unistd.h>
 #include "hand.h"
 #include "pp/spool/repair.h"
@@ -175,26 +174,13 @@ look_work(struct lane_job *job)
 		check(k);
 }
 
-static const char *
-user_name(uid_t uid, char *text, size_t n)
-{
-	struct passwd pw, *found = NULL;
-	char room[4096];
-
-	if (getpwuid_r(uid, &pw, room, sizeof(room), &found) == 0 && found)
-		snprintf(text, n, "%s", pw.pw_name);
-	else
-		snprintf(text, n, "%ld", (long)uid);
-	return text;
-}
-
 /* Once, with what to type. */
 static void
 say_unusable(struct look *k)
 {
 	struct qmgr_hand *h = k->hand;
 	const struct stat *st = &k->places.st[k->at];
-	char path[SPOOL_PATH_MAX], owner[256], us[256];
+	char path[SPOOL_PATH_MAX], owner[HAND_USER_MAX], us[HAND_USER_MAX];
 
 	spool_path(h->q->spool, k->at, k->id, path);
 	if (k->result == RESULT_HALF && k->at == QUEUE_INCOMING)
@@ -210,9 +196,8 @@ say_unusable(struct look *k)
 	else
 		log_warn("qmgr",
 		    "%s: belongs to %s (mode %04o) and cannot be delivered: type: chown %s %s/%s",
-		    path, user_name(st->st_uid, owner, sizeof(owner)),
-		    (unsigned)st->st_mode & 07777, user_name(geteuid(), us, sizeof(us)),
-		    spool_directory(h->q->spool), path);
+		    path, hand_user(st->st_uid, owner), (unsigned)st->st_mode & 07777,
+		    hand_user(geteuid(), us), spool_directory(h->q->spool), path);
 	qmgr_event(h->q, "unusable", k->id);
 }
 
@@ -257,6 +242,8 @@ taken_away(struct look *k, struct qmgr_message *m)
 		return;
 	if (k->places.found == 0)
 		hand_gone(k->hand, k->id, QUEUE_ACTIVE);
+	else
+		qmgr_event(k->hand->q, "taken", k->id);
 	qmgr_super_taken(m, k->places.found == 0 ? SUPER_DELETE
 			    : has(k, QUEUE_HOLD) ? SUPER_HOLD
 						 : SUPER_LEAVE);
@@ -295,6 +282,8 @@ take_in(struct look *k)
 	}
 	if (d)
 		qmgr_deferred_drop(q, d);
+	if (k->at == QUEUE_HOLD)
+		qmgr_event(q, "held", k->id);
 	if (k->at != QUEUE_INCOMING)
 		return;
 	if (k->was_in_active)

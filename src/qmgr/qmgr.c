@@ -315,8 +315,10 @@ command_run(struct post *p)
 	case QMGR_FLUSH_ID:
 		break;
 	}
-	qmgr_quiet(q, *o->arg ? o->arg : NULL);
+	if (*o->arg)
+		qmgr_quiet(q, o->arg);
 	if (*o->arg == '\0') {
+		qmgr_quiet_all(q, true);
 		q->changed = true;
 		qmgr_scan(q);
 		order_answer(o);

@@ -17,7 +17,8 @@ struct scan {
 	struct qmgr *q;
 	bool is_first; /* of this run */
 	bool touch_incoming;
-	int watch_rc;
+	int watch_rc, rc;
+	char denied[SPOOL_PATH_MAX];
 	int64_t now;
 	uid_t uid; /* whose files can be worked with */
 	struct scan_batch *batch;
@@ -43,10 +44,14 @@ struct scan_batch {
 static bool
 is_to_look_at(struct qmgr *q, enum queue queue, const struct scan_entry *e)
 {
+	bool is_known = qmgr_deferred_find(q, e->id) != NULL;
+
 	if (e->is_odd || queue == QUEUE_ACTIVE || queue == QUEUE_HOLD)
 		return true;
-	return queue == QUEUE_DEFERRED && q->has_scanned && !q->flushing && qmgr_may_look(q) &&
-	       qmgr_deferred_find(q, e->id) == NULL;
+	if (queue == QUEUE_INCOMING)
+		return is_known; /* a second file of this id */
+	/* Who has ordered this walk waits until memory knows all of it. */
+	return q->has_scanned && !q->flushing && !q->is_telling && qmgr_may_look(q) && !is_known;
 }
 
 static void
@@ -77,11 +82,14 @@ adopt(struct qmgr *q, enum queue queue, const struct scan_entry *e)
 		return;
 	}
 	d = qmgr_deferred_find(q, e->id);
-	if (d && (qmgr_deferred_when(d) == e->mtime || qmgr_deferred_when(d) <= qmgr_now()))
-		qmgr_deferred_seen(
-		    q, d, e->mode); /* as known, or due already, whatever the file says */
-	else
-		qmgr_deferred_add(q, e->id, q->flushing && !d ? qmgr_now() : e->mtime);
+	if (d && (qmgr_deferred_when(d) == e->mtime || qmgr_deferred_when(d) <= qmgr_now())) {
+		/* As known, or due already, whatever the file says. */
+		qmgr_deferred_seen(q, d, e->mode);
+		return;
+	}
+	if (d)
+		qmgr_event(q, "changed", e->id);
+	qmgr_deferred_add(q, e->id, q->flushing && !d ? qmgr_now() : e->mtime);
 }
 
 static void
@@ -104,6 +112,24 @@ batch_send(struct scan *s)
 		post_to(b->q->loop, &b->post, batch_arrived);
 }
 
+/* In the directory of another id, or at another depth. */
+static void
+put_right(const struct scan *s, const struct spool_entry *e)
+{
+	char id[SPOOL_ID_MAX];
+	int rc = spool_adopt_blk(s->q->spool, e);
+
+	if (rc == 0)
+		log_info("qmgr", "%s: moved to where its name belongs", e->path);
+	else if (rc == -EEXIST &&
+		 hand_set_aside_blk(s->q->spool, e->queue, e->id, e->path, id) == 0)
+		log_warn(
+		    "qmgr", "%s: a second file of this queue id: it is on hold as %s", e->path, id);
+	else if (rc != -ENOENT)
+		log_warn("qmgr", "%s: cannot be moved to where its name belongs: %s", e->path,
+		    strerror(-rc));
+}
+
 static int
 seen(void *ctx, const struct spool_entry *e)
 {
@@ -115,7 +141,9 @@ seen(void *ctx, const struct spool_entry *e)
 		return 0;
 	if (is_odd && e->queue == QUEUE_INCOMING && e->st.st_uid == s->uid)
 		return 0; /* being written */
-	if (e->queue == QUEUE_HOLD && !is_odd && !e->misplaced)
+	if (e->misplaced)
+		put_right(s, e);
+	if (e->queue == QUEUE_HOLD && !is_odd)
 		return 0;
 	if (s->batch == NULL) {
 		s->batch = MEM_NEW(struct scan_batch);
@@ -182,15 +210,18 @@ scan_work(struct lane_job *job)
 	    QUEUE_INCOMING, QUEUE_DEFERRED, QUEUE_ACTIVE, QUEUE_HOLD};
 	struct scan *s = PP_CONTAINER(job, struct scan, job);
 	const struct spool *sp = s->q->spool;
+	int rc;
 
 	if (s->is_first)
 		put_in_order(s);
 	/* The watch first, so that nothing happens between it and the walk. */
-	s->watch_rc = qmgr_hand_watch_blk(s->q, s->touch_incoming);
+	s->watch_rc = qmgr_hand_watch_blk(s->q, s->touch_incoming, s->denied);
 	for (size_t i = 0; i < PP_COUNT(queues); i++) {
 		if (queues[i] == QUEUE_HOLD && !s->is_first)
 			continue; /* nothing becomes of it but by an event */
-		spool_scan_blk(sp, queues[i], seen, s);
+		rc = spool_scan_blk(sp, queues[i], seen, s);
+		if (rc < 0)
+			s->rc = rc;
 		batch_send(s);
 	}
 }
@@ -206,15 +237,21 @@ scan_done(struct lane_job *job)
 {
 	struct scan *s = PP_CONTAINER(job, struct scan, job);
 	struct qmgr *q = s->q;
+	int rc = s->rc;
 
-	qmgr_hand_watched(q, s->watch_rc);
+	qmgr_hand_watched(q, s->watch_rc, s->denied);
+	if (rc < 0)
+		log_warn("qmgr", "scan of the queue directories: %s", strerror(-rc));
 	mem_free(s);
 	q->jobs--;
-	q->scanning = q->is_telling = false;
+	q->scanning = false;
 	q->has_scanned = true;
 	if (!q->stopping) {
-		/* What the walk did not meet is gone: deleted, held, or requeued by somebody. */
-		qmgr_deferred_forget_unseen(q);
+		/* What a whole walk did not meet is gone: deleted, held, or requeued by somebody.
+		 */
+		if (rc == 0)
+			qmgr_deferred_forget_unseen(q);
+		q->is_telling = false;
 		qmgr_deferred_due(q);
 		timer_start(q->loop, &q->scan_timer, q->epoch->params->queue_run_delay, scan_fired);
 		if (q->rescan)

@@ -227,7 +227,7 @@ qmgr_super(struct qmgr *q, const char *order, char *answer, size_t n)
 	}
 	snprintf(name, sizeof(name), "%.*s", STR_FMT(id));
 	if (str_eq(id, STR("ALL"))) {
-		qmgr_quiet(q, NULL);
+		qmgr_quiet_all(q, false);
 		HASH_ITER (hh, q->active, m, next) {
 			taken += take(m, what);
 		}

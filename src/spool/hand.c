@@ -85,7 +85,7 @@ walk(const struct folders *f, const char *path, int level)
 	if (rc == 0)
 		fd = fsio_open_dir(f->spool->dirfd, path);
 	if (rc != 0 || fd < 0)
-		return rc != 0 ? rc : fd == -ENOENT && level > 0 ? 0 : fd;
+		return rc != 0 ? rc : level > 0 ? 0 : fd; /* each() has said it */
 	dir = fdopendir(fd);
 	if (dir == NULL) {
 		rc = -errno;

@@ -104,8 +104,9 @@ descend(struct names *n, const char *name)
 	if ((size_t)snprintf(path, sizeof(path), "%s/%s", n->dir->path, name) >= sizeof(path))
 		return 0;
 	fd = fsio_open_dir(n->spool->dirfd, path);
+	/* What is closed to us must not hide the rest. */
 	if (fd < 0)
-		return fd == -ENOENT ? 0 : fd;
+		return fd == -ENOENT || fd == -EACCES ? 0 : fd;
 	return enter(n, fd, path);
 }
 

@@ -68,7 +68,8 @@ void qmgr_free(struct qmgr *q); /* after its loop has ended */
 
 /* Events for tests and watchers: "queued ID", "active ID", "deferred ID", "removed ID",
  * "bounced ID", "corrupt ID", "held ID", "requeued ID"; of what is done by hand: "adopted ID",
- * "changed ID", "gone ID", "unusable ID". Called on the qmgr loop. Set before qmgr_start. */
+ * "changed ID", "gone ID", "taken ID", "unusable ID". Called on the qmgr loop. Set before
+ * qmgr_start. */
 void qmgr_on_event(struct qmgr *q, void (*event)(void *ctx, const char *line), void *ctx);
 /* any: events are made only while somebody watches. */
 void qmgr_watch(struct qmgr *q, bool on);
