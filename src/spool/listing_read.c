@@ -22,6 +22,7 @@ enum {
 	MODE_EXPIRED = 0010,
 	WINDOW = LISTING_SCRATCH / 2, /* the other half is for the log */
 	RECORD_HEAD_MAX = 1 + 6,
+	POINTER_TEXT_MAX = 64,
 	RCPT_MAX = 1000000,
 	RCPT_FIRST = 4,
 	COMPARE_MAX = 8, /* so many recipients are looked up one by one */
@@ -199,6 +200,15 @@ wanted(int type)
 	       type == REC_POINTER;
 }
 
+/* A place where a milter could have put a pointer, and did not. */
+static bool
+is_dummy(struct str payload)
+{
+	int64_t target;
+
+	return payload.n <= POINTER_TEXT_MAX && record_number(payload, &target) == 0 && target == 0;
+}
+
 /* 0, or 1: this is one for the reader. What is damaged ends the file. */
 static int
 read_by_hand(struct listing_read *r, struct window *w, struct found *f)
@@ -223,10 +233,12 @@ read_by_hand(struct listing_read *r, struct window *w, struct found *f)
 		if (!wanted(type)) {
 			take(r->arena, f, type, STR(""));
 		} else {
-			if (type == REC_POINTER || used + length > WINDOW)
+			if (used + length > WINDOW)
 				return 1;
 			if (look(w, at, used + length, &in) < 0 || in.n < used + length)
 				return 0;
+			if (type == REC_POINTER && !is_dummy((struct str){in.p + used, length}))
+				return 1;
 			take(r->arena, f, type, (struct str){in.p + used, length});
 		}
 		at += (off_t)(used + length);
