@@ -74,9 +74,33 @@ def test_json(queue, state):
     assert list(row) == ["queue_name", "queue_id", "arrival_time", "message_size", "forced_expire",
                          "sender", "recipients"]
     assert (row["queue_name"], row["sender"]) == ("deferred", "sender@client.test")
-    assert row["recipients"] == [{"address": "user1@dest.test", "delay_reason":
-                                  "host 127.0.0.1[127.0.0.1] said: 450 4.2.0 later "
-                                  "(in reply to RCPT TO command)"}]
+    (recipient,) = row["recipients"]
+    assert list(recipient.items())[:2] == [
+        ("address", "user1@dest.test"),
+        ("delay_reason", "host 127.0.0.1[127.0.0.1] said: 450 4.2.0 later (in reply to RCPT TO "
+         "command)")]
+    if is_ours(system):
+        assert list(recipient)[2:] == ["next_attempt", "attempts", "relay", "dsn"]
+        assert recipient["next_attempt"] > row["arrival_time"] and recipient["attempts"] == 1
+        assert (recipient["relay"], recipient["dsn"]) == ("127.0.0.1", "4.2.0")
+    else:
+        assert len(recipient) == 2
+
+
+def test_json_counts_attempts(queue):
+    """Each round that fails is one; the next one is later."""
+    system, _, ids = queue
+    if not is_ours(system):
+        pytest.skip("Postfix does not count")
+    first = json.loads(system.command("postqueue", "-j").stdout.splitlines()[0])["recipients"][0]
+    for count in (2, 3):
+        system.must("postqueue", "-f")
+        for queue_id in ids:
+            system.wait_deferred(queue_id, count=count)
+        for line in system.command("postqueue", "-j").stdout.splitlines():
+            (recipient,) = json.loads(line)["recipients"]
+            assert recipient["attempts"] == count
+            assert recipient["next_attempt"] >= first["next_attempt"]
 
 
 def test_flush_one(queue):
