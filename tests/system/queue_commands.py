@@ -210,22 +210,21 @@ def test_requeue(queue, state):
     assert by_subject["mail 0"].data.count(b"Subject:") == 1
 
 
-def test_requeue_leaves_running_mail_alone(scratch):
-    """It would be delivered twice: once by the delivery that runs, once from maildrop."""
+def test_requeue_waits_for_the_running_attempt(scratch):
+    """Taken in again at once it would be delivered twice: by the delivery that runs, and anew."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         system = pp_harness.Pennypost(
             scratch, relayhost=f"[127.0.0.1]:{silent.getsockname()[1]}").start()
         queue_id = system.send("user@dest.test")
         connection, _ = silent.accept()
         done = system.command("postsuper", "-r", queue_id)
-        assert (done.returncode, summary(done)) == (0, "Requeued: 0 messages")
+        assert (done.returncode, summary(done)) == (0, "Requeued: 1 message")
+        assert system.queue_files() == [f"active/{queue_id}"]
         system.write_config(shutdown_timeout="1ms")
         system.reload()
         system.stop()
         connection.close()
-    assert [os.path.basename(f) for f in system.queue_files("deferred", "active")] == [queue_id]
-    done = system.command("postsuper", "-r", queue_id)
-    assert summary(done) == "Requeued: 1 message"
+    assert [os.path.basename(f) for f in system.queue_files()] == [queue_id]
 
 
 def test_unknown_id(queue, state):
