@@ -136,13 +136,10 @@ options(struct postmap *pm, int argc, char **argv)
 		case 'u':
 			pm->takes_bytes = true;
 			break;
-		case 'U':
-			pm->takes_bytes = false;
-			break;
 		case 'w':
 			pm->is_silent = true;
 			break;
-		default: /* -n -N -o -p are about files that are not made here; -v */
+		default: /* -n -N -o -p are about files that are not made here; -U -v */
 			break;
 		}
 	}
@@ -402,6 +399,25 @@ run_sequence(struct postmap *pm, char **words, size_t n)
 	return 0;
 }
 
+/* What cannot be changed says so, each in its words. */
+static void
+refuse_delete(struct postmap *pm, const struct postmap_table *t)
+{
+	static const char *const fixed[] = {"static", "environ", NULL};
+
+	if (!is_known(t->type))
+		command_fatal(&pm->command, "unsupported dictionary type: %s", t->type);
+	if (is_one_of(t->type, fixed))
+		command_fatal(&pm->command, "table %s:%s: delete operation is not supported",
+		    t->type, t->name);
+	if (strcmp(t->type, "fail") == 0)
+		command_fatal(
+		    &pm->command, "table %s:%s: delete error: Application error", t->type, t->name);
+	if (t->is_proxy || !is_text(t) || strcmp(t->type, "texthash") == 0)
+		command_fatal(&pm->command, "%s%s:%s map requires O_RDONLY access mode",
+		    t->is_proxy ? "proxy:" : "", t->type, t->name);
+}
+
 static int
 run_delete(struct postmap *pm, char **words, size_t n)
 {
@@ -410,11 +426,7 @@ run_delete(struct postmap *pm, char **words, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		struct postmap_table t = table_of(pm, words[i]);
 
-		if (!is_known(t.type))
-			command_fatal(&pm->command, "unsupported dictionary type: %s", t.type);
-		if (t.is_proxy || !is_text(&t) || strcmp(t.type, "texthash") == 0)
-			command_fatal(&pm->command, "%s%s:%s map requires O_RDONLY access mode",
-			    t.is_proxy ? "proxy:" : "", t.type, t.name);
+		refuse_delete(pm, &t);
 		found |= postmap_delete(pm, &t, pm->delete);
 	}
 	return found ? 0 : 1;
