@@ -271,6 +271,7 @@ class Postfix(System):
     def __init__(self, scratch, name="pf", smtpd_options="", queue_directory=None, port=None,
                  maxproc="-", **main):
         self.listen = port or scratch.port()
+        self.tools_text = None
         main.setdefault("maillog_file_prefixes", "/dev/stdout, /tmp, /var")
         main.setdefault("multi_instance_enable", "yes")
         for unused in ("alias_maps", "alias_database", "local_recipient_maps"):
@@ -314,10 +315,14 @@ class Postfix(System):
         """With a log file of their own: while the daemon is down they cannot write to its pipe."""
         if self.logfile:
             return postfix_tool(self.config, command, *arguments, **options)
-        log = self.scratch.file(f"{self.name}-tools.log", "", 0o666)
-        tools = self.scratch.dir(f"{self.name}-tools")
-        self.scratch.file(f"{tools}/main.cf", config_text(dict(self.main, maillog_file=log)))
-        self.scratch.file(f"{tools}/master.cf", self.master)
+        tools = os.path.join(self.scratch.path, f"{self.name}-tools")
+        log = f"{tools}.log"
+        text = config_text(dict(self.main, maillog_file=log))
+        if text != self.tools_text:  # each reads a file again that was written in its last second
+            self.scratch.file(log, "", 0o666)
+            self.scratch.file(f"{tools}/main.cf", text)
+            self.scratch.file(f"{tools}/master.cf", self.master)
+            self.tools_text = text
         return postfix_tool(tools, command, *arguments, **options)
 
     def must(self, command, *arguments, **options):
@@ -341,9 +346,9 @@ def postfix_tool(config, command, *arguments, **options):
     return run([command, option, config, *arguments], executable=f"{folder}/{command}", **options)
 
 
-def postfix_tools_config(scratch, queue, **main):
+def postfix_tools_config(scratch, queue, name="tools", **main):
     """A configuration for Postfix's tools that names somebody's queue directory."""
-    config = scratch.dir("tools-etc")
+    config = scratch.dir(f"{name}-etc")
     values = {"compatibility_level": "3.6", "queue_directory": queue,
               "data_directory": scratch.dir("tools-data"), "maillog_file": "/dev/null",
               "maillog_file_prefixes": "/dev", "myhostname": "tools.pennypost.test"}

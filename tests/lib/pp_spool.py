@@ -5,6 +5,7 @@ therefore made anew, never copied.
 """
 
 import contextlib
+import grp
 import os
 import pwd
 import time
@@ -124,11 +125,20 @@ class Spool:
             os.makedirs(f"{path}/{name}", exist_ok=True)
             os.chmod(f"{path}/{name}", modes.get(name, 0o700))
             if name != "pid":
-                os.chown(f"{path}/{name}", uid, gid)
+                group = self._drop_group() if name in ("maildrop", "public") else -1
+                os.chown(f"{path}/{name}", uid, gid if group < 0 else group)
         with as_user(owner):
             for name in HASHED:
                 for leaf in self.leaves:
                     os.makedirs(f"{path}/{name}/{leaf}", 0o700, exist_ok=True)
+
+    @staticmethod
+    def _drop_group():
+        """Who may drop mail, where there is such a group and we may give it away."""
+        try:
+            return grp.getgrnam("postdrop").gr_gid if os.geteuid() == 0 else -1
+        except KeyError:
+            return -1
 
     def put(self, queue, data, seconds, micros, mtime=None, log=None):
         """Adds a file under a name of its own, with its defer log; returns the id. The caller is
