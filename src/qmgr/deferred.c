@@ -52,33 +52,24 @@ arm(struct qmgr *q)
 	timer_start(q->loop, &q->due_timer, wait > 60 ? 60000 : wait * 1000, due_fired);
 }
 
-int
-qmgr_listing_file_blk(const struct spool *s, const char *id, struct arena *a, struct listing *ret)
-{
-	char path[SPOOL_PATH_MAX];
-	struct spool_entry e = {.id = id, .queue = QUEUE_DEFERRED, .path = path};
-	int rc;
-
-	spool_path(s, QUEUE_DEFERRED, id, path);
-	rc = fsio_stat(spool_dirfd(s), path, &e.st);
-	return rc < 0 ? rc : listing_load_blk(s, &e, a, ret);
-}
-
 static void
 batch_work(struct lane_job *job)
 {
 	struct details_batch *b = PP_CONTAINER(job, struct details_batch, job);
 
+	struct listing_reader *r = listing_reader_new(b->q->spool);
+
 	lane_give_way();
 	for (size_t i = 0; i < b->n; i++) {
 		struct wanted_file *f = &b->file[i];
 
-		f->rc = qmgr_listing_file_blk(b->q->spool, f->id, &f->arena, &f->listing);
+		f->rc = listing_reader_load_blk(r, QUEUE_DEFERRED, f->id, &f->arena, &f->listing);
 		if (f->rc == 0 && f->listing.rcpt_count > DETAILS_RCPT_MAX) {
 			f->rc = -ENOBUFS; /* a listing reads it again */
 			arena_fini(&f->arena);
 		}
 	}
+	listing_reader_free(r);
 }
 
 static void batch_begin(struct qmgr *q);

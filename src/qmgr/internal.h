@@ -231,9 +231,6 @@ void qmgr_deferred_due(struct qmgr *q);
 void qmgr_deferred_retry(struct qmgr *q, struct qmgr_deferred *d);
 void qmgr_deferred_stop(struct qmgr *q);
 void qmgr_deferred_fini(struct qmgr *q);
-/* What a listing says of one, from its files: 0, 1 = nothing, -ENOENT = it is not there. */
-int
-qmgr_listing_file_blk(const struct spool *s, const char *id, struct arena *a, struct listing *ret);
 /* Does the index tell of all that is in deferred/? Who lists or searches it waits until then. */
 bool qmgr_deferred_complete(const struct qmgr *q);
 /* listing.c: while stopping none goes on. */

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include "internal.h"
 #include "pp/base/mem.h"
-#include "pp/spool/walk.h"
 
 enum {
 	PIECE = 64 * 1024,
@@ -44,8 +43,9 @@ struct qmgr_listing {
 	struct buf out;
 	/* the job's, while it is out */
 	struct lane_job job;
-	struct spool_walk *walk;
-	size_t ids; /* deferred mail whose details are in its files */
+	struct listing_reader *reader;
+	bool walking; /* it is in the midst of a queue */
+	size_t ids;   /* deferred mail whose details are in its files */
 	char id[FILES][SPOOL_ID_MAX];
 };
 
@@ -102,7 +102,7 @@ end(struct qmgr_listing *l)
 {
 	LIST_REMOVE(l, link);
 	timer_stop(&l->timer);
-	spool_walk_free(l->walk);
+	listing_reader_free(l->reader);
 	buf_fini(&l->out);
 	post_to(l->home, &l->post, freed); /* behind the pieces */
 }
@@ -148,7 +148,8 @@ ids_read(struct qmgr_listing *l)
 		struct arena a = {0};
 		struct listing m;
 
-		if (qmgr_listing_file_blk(l->q->spool, l->id[--l->ids], &a, &m) == 0)
+		if (listing_reader_load_blk(l->reader, QUEUE_DEFERRED, l->id[--l->ids], &a, &m) ==
+		    0)
 			put(l, &m);
 		arena_fini(&a);
 	}
@@ -157,18 +158,19 @@ ids_read(struct qmgr_listing *l)
 static void
 walk_read(struct qmgr_listing *l)
 {
-	for (unsigned n = 0; n < FILES && buf_str(&l->out).n < PIECE_FULL; n++) {
-		struct arena a = {0};
-		struct spool_entry e;
+	struct arena a = {0};
+	int rc = 0;
+
+	if (!l->walking)
+		rc = listing_reader_open_blk(l->reader, *l->queue);
+	l->walking = rc == 0;
+	for (unsigned n = 0; l->walking && n < FILES && buf_str(&l->out).n < PIECE_FULL; n++) {
 		struct listing m;
 
-		if (spool_walk_next_blk(l->walk, &e) != 1) {
-			spool_walk_free(l->walk);
-			l->walk = NULL;
-			return;
-		}
-		if (listing_load_blk(l->q->spool, &e, &a, &m) == 0)
+		rc = listing_reader_next_blk(l->reader, &a, &m);
+		if (rc == 1)
 			put(l, &m);
+		l->walking = rc > 0;
 		arena_fini(&a);
 	}
 }
@@ -178,6 +180,8 @@ read_work(struct lane_job *job)
 {
 	struct qmgr_listing *l = PP_CONTAINER(job, struct qmgr_listing, job);
 
+	if (l->reader == NULL)
+		l->reader = listing_reader_new(l->q->spool);
 	if (l->ids > 0)
 		ids_read(l);
 	else
@@ -192,7 +196,7 @@ read_done(struct lane_job *job)
 
 	l->working = false;
 	q->jobs--;
-	if (*l->queue != QUEUE_DEFERRED && l->walk == NULL)
+	if (*l->queue != QUEUE_DEFERRED && !l->walking)
 		l->queue++;
 	if (l->ended)
 		end(l);
@@ -253,8 +257,6 @@ go_on(struct qmgr_listing *l)
 	struct qmgr *q = l->q;
 
 	if (*l->queue != QUEUE_DEFERRED) {
-		if (l->walk == NULL)
-			l->walk = spool_walk_new(q->spool, *l->queue);
 		read_begin(l);
 		return;
 	}

@@ -57,15 +57,18 @@ static void
 files_work(struct lane_job *job)
 {
 	struct site_flush *f = PP_CONTAINER(job, struct site_flush, job);
+	struct listing_reader *r = listing_reader_new(f->q->spool);
 
 	for (size_t i = 0; i < f->files; i++) {
+		struct site_file *file = &f->file[i];
 		struct arena a = {0};
 		struct listing l;
+		int rc = listing_reader_load_blk(r, QUEUE_DEFERRED, file->id, &a, &l);
 
-		f->file[i].found = qmgr_listing_file_blk(f->q->spool, f->file[i].id, &a, &l) == 0 &&
-				   is_at(&l, str_of(f->site));
+		file->found = rc == 0 && is_at(&l, str_of(f->site));
 		arena_fini(&a);
 	}
+	listing_reader_free(r);
 }
 
 static void site_go(struct site_flush *f);
