@@ -56,15 +56,21 @@ def test_tools_of_postfix_read_our_spool(scratch, root):
     assert re.search(r"(?m)^ +one\.test +3 +3 ", shape), shape
 
 
+def without_additions(text):
+    """Our own keys stand behind Postfix's."""
+    return re.sub(r', "(next_attempt|attempts|relay|dsn)": (\d+|"[^"]*")', "", text)
+
+
 def test_json_is_that_of_postfix(scratch, root):
     system = pp_harness.Pennypost(scratch)
     deferring(scratch, system)
-    ours = system.must("postqueue", "-j")
+    ours = without_additions(system.must("postqueue", "-j"))
     system.stop()
     config = pp_harness.postfix_tools_config(scratch, system.queue)
     theirs = pp_harness.postfix_tool(config, "postqueue", "-j").stdout
     assert sorted(ours.splitlines()) == sorted(theirs.splitlines())
-    assert sorted(system.must("postqueue", "-j").splitlines()) == sorted(theirs.splitlines())
+    ours = without_additions(system.must("postqueue", "-j"))
+    assert sorted(ours.splitlines()) == sorted(theirs.splitlines())
 
 
 def test_postfix_finds_nothing_to_repair(scratch, root):
