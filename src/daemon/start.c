@@ -114,6 +114,8 @@ take_spool(struct daemon *d, const struct config *cfg, const struct say *s)
 		    &text, "queue_directory %s: lock: %s", p->queue_directory, strerror(-rc));
 	if (rc < 0)
 		complain(s, &text);
+	else if (geteuid() == 0)
+		spool_lock_show(d->spool, d->gid);
 out:
 	buf_fini(&text);
 	return rc;

@@ -98,6 +98,14 @@ spool_hold(const struct spool *s, int *ret_fd)
 	return rc;
 }
 
+void
+spool_lock_show(const struct spool *s, gid_t gid)
+{
+	/* Nobody else: who can open it can hold it, and keep a daemon from starting. */
+	if (fsio_chown(s->lock_fd, (uid_t)-1, gid) == 0)
+		fsio_chmod(s->lock_fd, 0640);
+}
+
 int
 spool_lock_test(const struct spool *s, pid_t *ret_holder)
 {

@@ -436,3 +436,92 @@ def test_super_takes_effect_at_once_where_nothing_runs(scratch, root):
     assert order(system, "super fold ALL").startswith("error ")
     gate.opened.set()
     system.wait_removed(first)
+
+
+def test_what_a_command_does_is_not_said_twice(scratch, root):
+    """The command logs what it removed; the daemon does not add that it is gone."""
+    system, sink, queue_id = deferring(scratch)
+    ids = [queue_id] + [system.send("user@dest.test") for _ in range(30)]
+    for one in ids:
+        system.wait_deferred(one)
+    system.must("postsuper", "-d", ids[0])
+    system.must("postsuper", "-h", ids[1])
+    system.must("postsuper", "-d", "-", input="".join(f"{one}\n" for one in ids[1:20]))
+    system.must("postsuper", "-d", "ALL")
+    wait_count(system, 0)
+    sink.answer = None
+    stray = f"{system.queue}/hold/0123456789A"
+    deadline = time.monotonic() + 60
+    while not system.log.find("0123456789A: gone from hold"):  # a hand is said again, soon after
+        assert time.monotonic() < deadline
+        scratch.file(stray, "text", 0o700)
+        os.remove(stray)
+        system.send("user@dest.test")  # some time passes
+    assert set(m.group(1) for m in system.log.find(r"(\w+): gone from")) == {"0123456789A"}
+
+
+@pytest.mark.parametrize("before,after", [
+    ({}, {"hash_queue_depth": "2"}), ({"hash_queue_depth": "3"}, {"hash_queue_depth": "1"}),
+    ({}, {"hash_queue_names": "hold incoming"}),
+    ({"hash_queue_names": ""}, {"hash_queue_names": "deferred, defer, active, hold, incoming"})])
+def test_another_hash_depth(scratch, root, before, after):
+    """The next start moves everything, says each file, and goes on with it."""
+    system, sink, queue_id = deferring(scratch, **before)
+    held = system.send("held@dest.test")
+    system.wait_deferred(held)
+    system.must("postsuper", "-h", held)
+    system.stop()
+    listing = sorted(system.must("postqueue", "-j").splitlines())
+    system.write_config(**dict(before, **after))
+    assert sorted(system.must("postqueue", "-j").splitlines()) == listing
+    system.start()
+    names = system.main.get("hash_queue_names", "deferred, defer")
+    depth = int(system.main.get("hash_queue_depth", 1))
+
+    def place(queue, one):
+        return "/".join([queue, *(one[:depth] if queue in names else ""), one])
+
+    system.log.wait_for(rf"deferred/.*{queue_id}: moved to where its name belongs: "
+                        rf"{place('deferred', queue_id)}$")
+    system.log.wait_for(rf"defer/.*{queue_id}: moved to where its name belongs")
+    assert sorted(system.must("postqueue", "-j").splitlines()) == listing
+    assert system.queue_files() == sorted([place("deferred", queue_id), place("hold", held)])
+    away = taken_out(scratch, system, queue_id)  # watched at the new depth
+    os.rename(away, os.path.join(system.queue, place("deferred", queue_id)))
+    system.events.wait_for(f"^adopted {queue_id}$")
+    sink.answer = None
+    system.must("postsuper", "-H", held)
+    system.must("postqueue", "-f")
+    system.wait_removed(queue_id)
+    system.wait_removed(held)
+    assert logs(system) == []
+
+
+def test_what_a_start_puts_in_order(scratch, root):
+    system, sink, queue_id = deferring(scratch)
+    system.stop()
+    spool = system.queue
+
+    def put(path, mode=0o700, age=0):
+        os.makedirs(os.path.dirname(f"{spool}/{path}"), exist_ok=True)
+        scratch.file(f"{spool}/{path}", "text", mode)
+        os.utime(f"{spool}/{path}", (time.time() - age, time.time() - age))
+        shutil.chown(f"{spool}/{path}", "postfix")
+
+    put("defer/A/ABCDEF0123", 0o600, 60)
+    put("bounce/ABCDEF0124", 0o600, 60)
+    put("incoming/ABCDEF0125", 0o600, 8 * DAY)
+    put("incoming/ABCDEF0126", 0o600, DAY)
+    put("deferred/no-id", 0o700)
+    os.symlink("/etc/passwd", f"{spool}/hold/ABCDEF0127")
+    system.start()
+    for line in ("defer/A/ABCDEF0123: removed: a log without a message",
+                 "bounce/ABCDEF0124: removed: a log without a message",
+                 "incoming/ABCDEF0125: removed: half written and left for a week",
+                 "warning: deferred/no-id: bogus file name",
+                 "hold/ABCDEF0127: removed: no regular file"):
+        system.log.wait_for(line)
+    sink.answer = None
+    system.must("postqueue", "-f")
+    system.wait_removed(queue_id)
+    assert system.queue_files() == ["deferred/no-id", "incoming/ABCDEF0126"]

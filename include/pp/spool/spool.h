@@ -47,6 +47,9 @@ const char *spool_directory(const struct spool *s);
 /* Takes pid/master.pid as Postfix's master does (exclusive flock, "%*d\n" pid inside).
  * -EWOULDBLOCK with the holder's pid (0 = unknown) when somebody has it. */
 int spool_lock(struct spool *s, pid_t *ret_holder);
+/* Root's lock file can be looked at by this group: a command that has become the owner of the spool
+ * must see whether a daemon runs. */
+void spool_lock_show(const struct spool *s, gid_t gid);
 /* Is it held by a daemon now? 1 and its pid, 0, or -errno. */
 int spool_lock_test(const struct spool *s, pid_t *ret_holder);
 /* For a command: no daemon starts until *ret_fd is closed (-1: there is nothing to lock, close it
