@@ -7,8 +7,8 @@
 #include "details.h"
 
 enum {
-	INDEX_SHORT_ID = 16, /* with its NUL: all but long ids of large inodes */
-	INDEX_DETAILS_MAX = 64 * 1024 * 1024
+	INDEX_SHORT_ID = 16,                 /* with its NUL: all but long ids of large inodes */
+	INDEX_DETAILS_MAX = 76 * 1024 * 1024 /* a million fit in 150 MiB, process and all */
 };
 
 /* One message: 40 bytes. With its place in heap and table, and details of fifty bytes, it takes
