@@ -117,14 +117,16 @@ repair(struct postsuper *ps, bool purge, bool structure)
 	for (size_t i = 0; i < PP_COUNT(order); i++)
 		if (ps->queues & IN(order[i]))
 			repair_queue(ps, order[i], purge, structure);
-	/* Now that every message is where it can be found. */
+	fsio_close(fd); /* a child that purges must not keep the lock */
+	if (structure)
+		postsuper_purge(ps);
+	/* Now that every message is where it can be found. The logs of what was deleted go with
+	 * it, without a word. */
+	structure = structure && !bulk_purge_needed_blk(ps->command.spool);
 	for (size_t i = 0; structure && i < PP_COUNT(order); i++)
 		if (ps->queues & LOG_QUEUES & IN(order[i]))
 			repair_orphans_blk(ps->command.spool, order[i], before, tell_repair, NULL);
-	fsio_close(fd);
 	postsuper_say(ps, "changed-all");
-	if (structure)
-		postsuper_purge(ps);
 }
 
 /* What is made from here on must be the daemon's. */

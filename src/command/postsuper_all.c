@@ -113,11 +113,6 @@ act_live(struct all *all)
 	postsuper_say(all->ps, "changed-all");
 }
 
-static void
-ignore(void *ctx, const struct repair_note *note)
-{
-}
-
 static int
 unlink_log(void *ctx, const struct spool_entry *e)
 {
@@ -128,21 +123,16 @@ unlink_log(void *ctx, const struct spool_entry *e)
 	return 0;
 }
 
-/* Logs go with their messages. Those of a queue of logs that was named go whole; those that were
- * left behind by messages of before, when everything is deleted. Neither is counted. */
+/* Those of a queue of logs that was named go whole. They are not counted. */
 static void
-delete_logs(struct all *all)
+delete_logs(const struct postsuper *ps)
 {
 	static const enum queue logs[] = {QUEUE_DEFER, QUEUE_BOUNCE, QUEUE_TRACE};
-	const struct spool *s = all->ps->command.spool;
-	int64_t before = (int64_t)time(NULL) + (all->live ? -ORPHAN_AGE : 1);
+	const struct spool *s = ps->command.spool;
 
-	for (size_t i = 0; i < PP_COUNT(logs); i++) {
-		if (!all->ps->named)
-			repair_orphans_blk(s, logs[i], before, ignore, NULL);
-		else if (all->ps->queues & IN(logs[i]))
+	for (size_t i = 0; i < PP_COUNT(logs) && ps->named; i++)
+		if (ps->queues & IN(logs[i]))
 			spool_scan_blk(s, logs[i], unlink_log, (void *)(uintptr_t)s);
-	}
 }
 
 void
@@ -157,7 +147,7 @@ postsuper_all(struct postsuper *ps, enum action a)
 	else
 		act_live(&all);
 	if (a == DELETE)
-		delete_logs(&all);
+		delete_logs(ps);
 	fsio_close(fd);
 }
 
@@ -184,34 +174,56 @@ purge_for_a_moment(const struct spool *s)
 	bulk_purge_blk(s, crew_threads(), is_late, &end);
 }
 
+static void
+ignore(void *ctx, const struct repair_note *note)
+{
+}
+
+/* Logs of messages of before: nobody else would find them when everything was deleted. */
+static void
+delete_orphans(const struct postsuper *ps, int64_t before)
+{
+	static const enum queue logs[] = {QUEUE_DEFER, QUEUE_BOUNCE, QUEUE_TRACE};
+
+	for (size_t i = 0; i < PP_COUNT(logs) && ps->delete_all && !ps->named; i++)
+		repair_orphans_blk(ps->command.spool, logs[i], before, ignore, NULL);
+}
+
 /* Nobody waits for it, no terminal ends it, and it keeps no pipe open. */
 static void
-purge_behind(const struct spool *s)
+purge_behind(const struct postsuper *ps, int64_t before)
 {
 	pid_t child = fork();
 	int null;
 
-	if (child != 0) {
-		if (child < 0)
-			bulk_purge_blk(s, crew_threads(), NULL, NULL);
+	if (child > 0)
 		return;
+	if (child == 0) {
+		setsid();
+		null = open("/dev/null", O_RDWR | O_CLOEXEC);
+		for (int fd = 0; fd <= 2; fd++)
+			dup2(null, fd);
 	}
-	setsid();
-	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	for (int fd = 0; fd <= 2; fd++)
-		dup2(null, fd);
-	bulk_purge_blk(s, 1, NULL, NULL);
-	_exit(0);
+	bulk_purge_blk(ps->command.spool, crew_threads(), NULL, NULL);
+	delete_orphans(ps, before);
+	if (child == 0)
+		_exit(0);
 }
 
 void
 postsuper_purge(struct postsuper *ps)
 {
 	const struct spool *s = ps->command.spool;
+	int64_t before = (int64_t)time(NULL) + 1;
+	int fd;
 
+	if (!postsuper_hold_back(ps, &fd))
+		before -= ORPHAN_AGE;
+	fsio_close(fd);
+	if (bulk_purge_needed_blk(s))
+		purge_for_a_moment(s);
 	if (!bulk_purge_needed_blk(s))
-		return;
-	purge_for_a_moment(s);
-	if (bulk_purge_needed_blk(s) && postsuper_say(ps, "purge") < 0)
-		purge_behind(s);
+		delete_orphans(ps, before);
+	else if (postsuper_say(ps, "purge") < 0)
+		purge_behind(ps, before);
 }

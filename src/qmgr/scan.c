@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <unistd.h>
 #include "hand.h"
+#include "pp/spool/bulk.h"
 #include "pp/spool/repair.h"
 
 enum { BATCH = 256 };
@@ -198,7 +199,10 @@ put_in_order(struct scan *s)
 		if (queues[i] <= QUEUE_HOLD)
 			repair_purge_blk(sp, queues[i], s->now, repaired, s);
 	}
-	/* Now that every message is where it can be found. */
+	/* Now that every message is where it can be found. The logs of what lies in deleted/ go
+	 * when that is purged, without a word. */
+	if (bulk_purge_needed_blk(sp))
+		return;
 	for (size_t i = 0; i < PP_COUNT(queues) && queues[i] > QUEUE_HOLD; i++)
 		repair_orphans_blk(sp, queues[i], s->now, repaired, s);
 }

@@ -27,7 +27,6 @@ struct deletion {
 	enum queue q;
 	int deleted_fd, batch_fd;
 	char batch[BATCH_NAME_MAX];
-	struct bulk_logs *logs;
 	int64_t *count;
 };
 
@@ -141,7 +140,7 @@ make_leaf(const struct deletion *d, const char *leaf, int like_fd)
 	return fd;
 }
 
-/* Out of the queue and its logs as well; `gone` says that it has left the queue already. */
+/* Out of the queue; `gone` says that it has left it already. */
 static void
 delete_file(
     struct deletion *d, int from, const char *id, const struct stat *st, int leaf, bool gone)
@@ -153,10 +152,8 @@ delete_file(
 	/* A purge would put back what is not ready, and where renaming fails unlinking may not. */
 	if ((!gone && rc < 0 && rc != -ENOENT) || !spool_ready(st))
 		rc = fsio_unlink(from, id);
-	if (rc == 0) {
+	if (rc == 0)
 		*d->count += bulk_counts(st);
-		rc = bulk_logs_move(d->logs, d->batch_fd, id);
-	}
 	bulk_failed(d->b, d->q, id, rc);
 }
 
@@ -331,13 +328,10 @@ bulk_delete_blk(const struct bulk *b, enum queue q, int64_t *count)
 	int rc;
 
 	PP_ASSERT(q <= QUEUE_CORRUPT);
-	if (open_deletion(&d) < 0) {
+	if (open_deletion(&d) < 0)
 		rc = unlink_all(b, q, count);
-	} else {
-		d.logs = bulk_logs_new(b->spool);
+	else
 		rc = delete_directory(&d, spool_queue_name(q), 0);
-		bulk_logs_free(d.logs);
-	}
 	close_deletion(&d);
 	return rc;
 }

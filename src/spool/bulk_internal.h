@@ -3,7 +3,8 @@
  *
  * deleted/BATCH/LEAF/FILE: a batch for each run of a deletion, locked by flock(2) while somebody is
  * at work on it; a leaf for each directory that files came from, called as its path with dots for
- * slashes ("deferred.0", "hold", "defer.0"), so that it is known what is in it and where it was.
+ * slashes ("deferred.0", "hold"), so that it is known what is in it and where it was.
+ * The logs of what lies there are still in their own directories, until the purge comes to it.
  */
 #pragma once
 #include "names.h"
@@ -18,13 +19,6 @@ void bulk_failed(const struct bulk *b, enum queue q, const char *id, int rc);
 void bulk_leaf_name(const char *path, char leaf[SPOOL_PATH_MAX]);
 /* QUEUE_COUNT: that is no leaf. */
 enum queue bulk_leaf_path(const char *leaf, char path[SPOOL_PATH_MAX]);
-
-/* The logs of messages, directory by directory. */
-struct bulk_logs;
-struct bulk_logs *bulk_logs_new(const struct spool *s);
-void bulk_logs_free(struct bulk_logs *l);
-/* Moves the logs of id into leaves of the batch. */
-int bulk_logs_move(struct bulk_logs *l, int batch_fd, const char *id);
 
 /* Which log directories have a file at all; a bit for each queue. */
 unsigned bulk_logs_present(const struct spool *s);

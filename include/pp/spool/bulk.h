@@ -6,9 +6,9 @@
  *        that a file has gone meanwhile is no failure.
  *
  * Deleting is in two steps, because unlinking takes ten times as long as moving: first the mail is
- * taken out of its queue into deleted/, each by one rename, or a whole hash directory by one; its
- * logs follow. That is what counts, for everybody. Then deleted/ is purged, by whom and when does
- * not matter: a purge that was killed is gone on with by the next.
+ * taken out of its queue into deleted/, each by one rename, or a whole hash directory by one. That
+ * is what counts, for everybody. Then deleted/ is purged, and the logs of what is in it with it; by
+ * whom and when does not matter: a purge that was killed is gone on with by the next.
  */
 #pragma once
 #include "pp/spool/spool.h"
@@ -25,8 +25,8 @@ int
 bulk_move_blk(const struct bulk *b, enum queue from, enum queue to, int64_t mtime, int64_t *count);
 /* Marks those of q that are not marked yet, as postsuper -e. */
 int bulk_expire_blk(const struct bulk *b, enum queue q, int64_t *count);
-/* Takes every message of q out of it, with its logs. Where there is no deleted/, or where it cannot
- * be used, the files are unlinked. Counts as Postfix: what was ready. */
+/* Takes every message of q out of it. Where there is no deleted/, or where it cannot be used, the
+ * files are unlinked, logs and all. Counts as Postfix: what was ready. */
 int bulk_delete_blk(const struct bulk *b, enum queue q, int64_t *count);
 
 /* Makes deleted/ where it is missing: for root, before it becomes the owner. */
