@@ -1,5 +1,5 @@
 /*
- * postmap.c - postmap, postalias and newaliases: ask tables, check them, change them.
+ * postmap.c - postmap, and all but the name of postalias: ask tables, check them, change them.
  *
  * There is nothing to build here, because the text is the table; what these commands say and what
  * they answer is Postfix's, so that scripts that call them go on. Questions to other tables than
@@ -51,8 +51,8 @@ is_known(const char *type)
 }
 
 /* Cuts "type:name" in place; without a type it is of default_database_type. */
-static struct postmap_table
-table_of(struct postmap *pm, char *word)
+struct postmap_table
+postmap_table_of(struct postmap *pm, char *word)
 {
 	struct postmap_table t = {.name = word};
 	char *colon = strchr(word, ':');
@@ -220,7 +220,7 @@ open_map(struct postmap *pm, struct asked *q)
 static void
 open_asked(struct postmap *pm, struct asked *q, char *word)
 {
-	q->table = table_of(pm, word);
+	q->table = postmap_table_of(pm, word);
 	if (*q->table.name == '\0')
 		command_fatal(&pm->command,
 		    "open dictionary: expecting \"type:name\" form instead of \"%s:\"",
@@ -424,7 +424,7 @@ run_delete(struct postmap *pm, char **words, size_t n)
 	bool found = false;
 
 	for (size_t i = 0; i < n; i++) {
-		struct postmap_table t = table_of(pm, words[i]);
+		struct postmap_table t = postmap_table_of(pm, words[i]);
 
 		refuse_delete(pm, &t);
 		found |= postmap_delete(pm, &t, pm->delete);
@@ -432,8 +432,8 @@ run_delete(struct postmap *pm, char **words, size_t n)
 	return found ? 0 : 1;
 }
 
-static void
-build(struct postmap *pm, const struct postmap_table *t)
+void
+postmap_build(struct postmap *pm, const struct postmap_table *t)
 {
 	struct postmap_text text;
 
@@ -458,8 +458,8 @@ build(struct postmap *pm, const struct postmap_table *t)
 	postmap_text_fini(&text);
 }
 
-static int
-run(struct postmap *pm, int argc, char **argv)
+int
+postmap_run(struct postmap *pm, int argc, char **argv)
 {
 	char **words;
 	size_t n;
@@ -479,9 +479,9 @@ run(struct postmap *pm, int argc, char **argv)
 	if (pm->is_sequence)
 		return command_end(&pm->command, run_sequence(pm, words, n));
 	for (size_t i = 0; i < n; i++) {
-		struct postmap_table t = table_of(pm, words[i]);
+		struct postmap_table t = postmap_table_of(pm, words[i]);
 
-		build(pm, &t);
+		postmap_build(pm, &t);
 	}
 	return command_end(&pm->command, 0);
 }
@@ -491,35 +491,5 @@ postmap_main(int argc, char **argv)
 {
 	struct postmap pm = {.command = {.name = "postmap", .fatal_code = 1}};
 
-	return run(&pm, argc, argv);
-}
-
-int
-postalias_main(int argc, char **argv)
-{
-	struct postmap pm = {.command = {.name = "postalias", .fatal_code = 1}, .is_alias = true};
-
-	return run(&pm, argc, argv);
-}
-
-int
-command_newaliases(const char *dir)
-{
-	struct postmap pm = {
-	    .command = {.name = "postalias", .fatal_code = 1, .config_option = dir},
-	    .is_alias = true};
-	char *name[] = {NULL, NULL};
-	struct arena a = {0};
-	struct str rest, word;
-
-	command_begin(&pm.command, name);
-	command_config(&pm.command);
-	rest = str_of(pm.command.config->params->alias_database);
-	while (list_next(&rest, &word) > 0) {
-		struct postmap_table t = table_of(&pm, arena_str(&a, word));
-
-		build(&pm, &t);
-	}
-	arena_fini(&a);
-	return command_end(&pm.command, 0);
+	return postmap_run(&pm, argc, argv);
 }

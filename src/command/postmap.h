@@ -29,6 +29,11 @@ struct postmap_table {
 	bool is_proxy; /* it was proxy:type:name */
 };
 
+/* postmap.c: the whole command; a table of its command line, cut in place; the check of one. */
+int postmap_run(struct postmap *pm, int argc, char **argv);
+struct postmap_table postmap_table_of(struct postmap *pm, char *word);
+void postmap_build(struct postmap *pm, const struct postmap_table *t);
+
 /* A table whose text is the table. Entries in the order of the file; only the first of equal keys
  * is in the hash. */
 struct postmap_entry {

@@ -1,15 +1,24 @@
 /*
  * map_many.c - tables made of tables: unionmap, pipemap, randmap.
  *
- * Each element is a map of its own, asked on the lane of the whole. That they may be nested is
- * bounded by their text, which stands in one value of the configuration.
+ * Each element is a map of its own, asked on the lane of the whole. They may be nested, to a depth.
  */
 #include <errno.h>
 #include "internal.h"
 #include "pp/config/list.h"
 #include "pp/runtime/loop.h"
 
-enum { ELEMENTS_MAX = 100 };
+enum { ELEMENTS_MAX = 100, NESTING_MAX = 16 };
+
+static bool
+is_too_deep(const char *text)
+{
+	int depth = 0;
+
+	for (; *text && depth <= NESTING_MAX; text++)
+		depth += *text == '{' ? 1 : *text == '}' ? -1 : 0;
+	return depth > NESTING_MAX;
+}
 
 /* The elements inside the braces; `add` takes each. */
 static int
@@ -20,7 +29,7 @@ each_element(
 	size_t n = 0;
 	int rc = 0;
 
-	if (rest.n < 2 || rest.p[0] != '{' || rest.p[rest.n - 1] != '}')
+	if (rest.n < 2 || rest.p[0] != '{' || rest.p[rest.n - 1] != '}' || is_too_deep(t->arg))
 		rest.n = 0;
 	rest = list_unbrace(rest);
 	while (rc == 0 && (rc = list_next(&rest, &s)) > 0)

@@ -59,9 +59,13 @@ pattern_table(struct str text, const struct table_type *type)
 {
 	struct table t = {.type = type, .arg = (char *)(uintptr_t) "patterns"};
 	struct buf err, value;
+	int repeats = 0;
 
-	if (text.n > 300)
-		return; /* long patterns may take the engines' time, not ours */
+	/* What a pattern costs is the engines' affair: `+` behind `+` takes all memory there. */
+	for (size_t i = 0; i < text.n; i++)
+		repeats += strchr("*+?{", text.p[i]) != NULL;
+	if (text.n > 300 || repeats > 8)
+		return;
 	buf_init(&err, 1000);
 	buf_init(&value, 1000);
 	if (type->load(&t, text, &err) == 0)

@@ -146,6 +146,31 @@ errors(void **state)
 }
 
 static void
+nesting(void **state)
+{
+	struct buf spec, err;
+	struct map *m = NULL;
+
+	for (int depth = 2; depth < 40; depth += 30) {
+		buf_init(&spec, 10000);
+		buf_init(&err, 1000);
+		for (int i = 0; i < depth; i++)
+			buf_adds(&spec, "unionmap:{");
+		buf_adds(&spec, "static:x");
+		for (int i = 0; i < depth; i++)
+			buf_addc(&spec, '}');
+		assert_int_equal(map_open(buf_cstr(&spec), &m, &err), depth < 10 ? 0 : -EINVAL);
+		if (depth < 10) {
+			expect(m, "any", 1, "x");
+			map_unref(m);
+		} else
+			assert_non_null(strstr(buf_cstr(&err), "bad syntax"));
+		buf_fini(&spec);
+		buf_fini(&err);
+	}
+}
+
+static void
 many(void **state)
 {
 	struct map *m = open_map("unionmap:{static:one,inline:{a=x},static:two}");
@@ -193,6 +218,7 @@ main(void)
 	    cmocka_unit_test(patterns),
 	    cmocka_unit_test(errors),
 	    cmocka_unit_test(many),
+	    cmocka_unit_test(nesting),
 	};
 	int rc;
 
