@@ -16,7 +16,7 @@ struct handles {
 	const void *owner;
 };
 
-enum { HANDLES_NONE = UINT32_MAX };
+#define HANDLES_NONE UINT32_MAX
 
 uint32_t handles_hash(struct str s);
 void handles_add(struct handles *t, uint32_t handle, uint32_t hash);

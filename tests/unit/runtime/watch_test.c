@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "pp/base/fsio.h"
@@ -318,6 +319,33 @@ a_flood_costs_few_reads(void **state)
 	assert_true(t.settled < 500);
 }
 
+static void
+begin_without(struct post *p)
+{
+	static const struct watch_calls calls = {event, lost, settled};
+	struct rlimit before;
+	int rc = 0;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){0, before.rlim_max}), 0);
+	t.w = watch_new(t.loop, &calls, &t, &rc);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_null(t.w);
+	assert_int_equal(rc, -EMFILE);
+	watch_stop(NULL);
+	watch_free(NULL);
+	loop_stop(t.loop);
+}
+
+static void
+nothing_to_be_had(void **state)
+{
+	t.loop = loop_new("watch");
+	post_to(t.loop, &t.post, begin_without);
+	loop_run(t.loop);
+	loop_free(t.loop);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -328,6 +356,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test_setup_teardown(a_removed_directory_is_lost_once, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_flood_is_told_as_such, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_flood_costs_few_reads, setup, teardown),
+	    cmocka_unit_test(nothing_to_be_had),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
