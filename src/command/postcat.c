@@ -42,12 +42,13 @@ struct postcat {
 	/* Of one file. */
 	const char *path;
 	struct reader *reader;
-	off_t content_at, content_end; /* 0 = not known */
+	off_t content_at, content_end; /* -1 = not known */
+	bool have_size;
 	enum part part;
-	bool open_line; /* the last record was an unterminated piece */
-	/* Like Postfix's, -b begins with the second piece of a header line that is too long for one
-	 * record, while for -h the line goes on. */
-	bool rest_as_body;
+	/* What was shown last is a piece whose line goes on. The rest of a header line that is too
+	 * long for one record belongs to the header then, else it begins the body, as Postfix has
+	 * it. */
+	bool open_line;
 };
 
 static void
@@ -75,39 +76,47 @@ put_text(struct str s)
 	fwrite(s.p, 1, s.n, stdout);
 }
 
-/* ctime(3)'s form, or the text as it is when it is no time. */
-static void
-put_time(const char *name, struct str text)
+static struct str
+until_nul(struct str s)
 {
-	struct str first;
-	int64_t sec;
-	time_t t;
-	char stamp[32];
+	return str_head(s, str_index(s, '\0'));
+}
 
-	if (!str_token(&text, " ", &first) || record_number(first, &sec) < 0)
-		sec = 0;
-	t = (time_t)sec;
-	if (ctime_r(&t, stamp) == NULL)
-		snprintf(stamp, sizeof(stamp), "?\n");
-	printf("%s: %s", name, stamp);
+/* Cuts off the number a text begins with, as strtol(3) does; false when there is none. */
+static bool
+leading_number(struct str *text, int64_t *ret)
+{
+	struct str s = *text;
+	bool negative;
+	int64_t n;
+	size_t digits = 0;
+
+	while (s.n > 0 && str_isspace(s.p[0]))
+		s = str_from(s, 1);
+	negative = s.n > 0 && s.p[0] == '-';
+	if (s.n > 0 && (s.p[0] == '-' || s.p[0] == '+'))
+		s = str_from(s, 1);
+	while (digits < s.n && str_isdigit(s.p[digits]))
+		digits++;
+	if (str_number(str_head(s, digits), 0, INT64_MAX, &n) < 0)
+		return false;
+	*ret = negative ? -n : n;
+	*text = str_from(s, digits);
+	return true;
 }
 
 static void
-put_envelope(const struct postcat *pc, const struct record *rec)
+put_time(const char *name, struct str text)
 {
-	const char *name = record_name(rec->type);
-	struct str payload = str_head(rec->payload, str_index(rec->payload, '\0'));
-	struct str create = STR("create_time=");
+	int64_t n = 0;
+	time_t t;
+	char stamp[64];
 
-	if (rec->type == REC_TIME || rec->type == REC_WARN) {
-		put_time(name, payload);
-	} else if (rec->type == REC_ATTR && str_starts(payload, create)) {
-		put_time("create_time", str_from(payload, create.n));
-	} else {
-		printf("%s: ", name ? name : "unknown_record_type");
-		put_text(payload);
-		putchar('\n');
-	}
+	leading_number(&text, &n);
+	t = (time_t)n;
+	if (ctime_r(&t, stamp) == NULL)
+		snprintf(stamp, sizeof(stamp), "%lld\n", (long long)t);
+	printf("%s: %s", name, stamp);
 }
 
 static void
@@ -117,17 +126,64 @@ warn(const struct postcat *pc, const char *text)
 	log_warn(pc->command.name, "%s: %s", pc->path, text);
 }
 
-static bool
-attr_is_good(const struct postcat *pc, const struct record *rec)
+static void
+bad_attr(const struct postcat *pc, const char *what, struct str text)
 {
-	char text[256];
+	char line[256];
 
-	if (rec->type != REC_ATTR || str_index(rec->payload, '=') < rec->payload.n)
-		return true;
-	snprintf(text, sizeof(text), "malformed attribute: missing '=' after attribute name: %.*s",
-	    (int)str_head(rec->payload, 128).n, rec->payload.p);
-	warn(pc, text);
-	return false;
+	snprintf(line, sizeof(line), "malformed attribute: %s: %.*s", what,
+	    (int)str_head(text, 100).n, text.p);
+	warn(pc, line);
+}
+
+static void
+put_attr(const struct postcat *pc, struct str text)
+{
+	struct str rest = str_trim(text), name;
+	size_t n = 0;
+
+	while (n < rest.n && rest.p[n] != '=' && !str_isspace(rest.p[n]))
+		n++;
+	name = str_head(rest, n);
+	rest = str_trim(str_from(rest, n));
+	if (n == 0) {
+		bad_attr(pc, "missing attribute name", text);
+	} else if (rest.n == 0 || rest.p[0] != '=') {
+		bad_attr(pc, "missing '=' after attribute name", text);
+	} else if (str_eq(name, STR("create_time"))) {
+		put_time("create_time", str_from(rest, 1));
+	} else {
+		rest = str_trim(str_from(rest, 1));
+		printf("named_attribute: %.*s=", STR_FMT(name));
+		put_text(rest);
+		putchar('\n');
+	}
+}
+
+static void
+put_envelope(const struct postcat *pc, const struct record *rec)
+{
+	const char *name = record_name(rec->type);
+	struct str text = until_nul(rec->payload);
+
+	switch (rec->type) {
+	case REC_TIME:
+	case REC_WARN:
+		put_time(name, text);
+		return;
+	case REC_ATTR:
+		put_attr(pc, text);
+		return;
+	case REC_FILTER: /* shares its type with text, and what is done with it */
+	case REC_PADDING:
+		text = rec->payload;
+		break;
+	default:
+		break;
+	}
+	printf("%s: ", name ? name : "unknown_record_type");
+	put_text(text);
+	putchar('\n');
 }
 
 static bool
@@ -138,64 +194,63 @@ part_is_shown(const struct postcat *pc)
 	    [PART_BODY] = SHOW_BODY,
 	    [PART_EXTRACTED] = SHOW_ENVELOPE};
 
-	return (pc->show & shown_by[pc->part]) != 0 ||
-	       (pc->part == PART_HEADER && pc->rest_as_body && (pc->show & SHOW_BODY));
-}
-
-static void
-put_content(struct postcat *pc, const struct record *rec, off_t at)
-{
-	if (!part_is_shown(pc))
-		return;
-	if (!pc->open_line || pc->verbose)
-		put_prefix(pc, at, rec->type);
-	if (pc->verbose)
-		printf("%s: ", rec->type == REC_LINE ? "regular_text" : "unterminated_text");
-	put_text(rec->payload);
-	if (rec->type == REC_LINE || pc->verbose)
-		putchar('\n');
+	return (pc->show & shown_by[pc->part]) != 0;
 }
 
 static void
 text_record(struct postcat *pc, const struct record *rec, off_t at)
 {
+	/* Whoever wants offsets gets a line for each record. */
+	bool ends = rec->type == REC_LINE || pc->verbose || pc->offsets;
 	struct str s = rec->payload;
 
-	if (pc->part == PART_HEADER && !header_parse(s, NULL) &&
-	    !(s.n > 0 && (s.p[0] == ' ' || s.p[0] == '\t'))) {
-		pc->rest_as_body = true;
-		if (!pc->open_line)
-			pc->part = PART_BODY;
-	}
-	put_content(pc, rec, at);
-	pc->open_line = rec->type == REC_PART;
+	if (pc->part == PART_HEADER && !pc->open_line && !header_parse(s, NULL) &&
+	    !(s.n > 0 && str_isspace(s.p[0])))
+		pc->part = PART_BODY;
+	if (!part_is_shown(pc))
+		return;
+	put_prefix(pc, at, rec->type);
+	if (pc->verbose)
+		printf("%s: ", rec->type == REC_LINE ? "regular_text" : "unterminated_text");
+	put_text(s);
+	if (ends)
+		putchar('\n');
+	pc->open_line = !ends;
+}
+
+static bool
+in_content(const struct postcat *pc)
+{
+	return pc->part == PART_HEADER || pc->part == PART_BODY;
 }
 
 static void
 content_begins(struct postcat *pc, off_t at)
 {
+	if (in_content(pc))
+		warn(pc, "out-of-order message content marker");
 	put_marker(pc, at, REC_CONTENT, "MESSAGE CONTENTS");
 	pc->part = PART_HEADER;
-	pc->open_line = pc->rest_as_body = false;
+	pc->open_line = false;
 }
 
 /* 1 = the file is done. */
 static int
 show_record(struct postcat *pc, const struct record *rec, off_t at)
 {
-	bool in_content = pc->part == PART_HEADER || pc->part == PART_BODY;
-
 	switch (rec->type) {
 	case REC_CONTENT:
 		content_begins(pc, at);
 		return 0;
 	case REC_EXTRACTED:
-		if (!in_content)
+		if (!in_content(pc))
 			warn(pc, "out-of-order extracted segment marker");
 		put_marker(pc, at, REC_EXTRACTED, "HEADER EXTRACTED");
 		pc->part = PART_EXTRACTED;
 		return 0;
 	case REC_END:
+		if (in_content(pc))
+			warn(pc, "out-of-order message end marker");
 		put_marker(pc, at, REC_END, "MESSAGE FILE END");
 		return !(pc->raw && pc->verbose);
 	case REC_POINTER:
@@ -207,37 +262,63 @@ show_record(struct postcat *pc, const struct record *rec, off_t at)
 	case REC_PART:
 		/* An L outside the content is a filter; an N belongs there (an offset was given).
 		 */
-		if (!in_content && rec->type == REC_PART)
+		if (!in_content(pc) && rec->type == REC_PART)
 			break;
 		text_record(pc, rec, at);
 		return 0;
 	default:
 		break;
 	}
-	if (!part_is_shown(pc) || !attr_is_good(pc, rec))
+	if (!part_is_shown(pc))
 		return 0;
 	put_prefix(pc, at, rec->type);
 	put_envelope(pc, rec);
 	return 0;
 }
 
+/* As far as sscanf(3) would come; what is missing is -1. */
+static void
+first_numbers(struct str text, int64_t *ret_size, int64_t *ret_offset)
+{
+	*ret_size = *ret_offset = -1;
+	if (leading_number(&text, ret_size))
+		leading_number(&text, ret_offset);
+}
+
+static void
+seek_to(struct postcat *pc, off_t at)
+{
+	if (reader_seek(pc->reader, at) < 0)
+		command_fatal(&pc->command, "seek error: %s", strerror(EINVAL));
+}
+
 /* With a good size record the content need not be looked for, nor read when nobody wants it. */
 static void
 use_size(struct postcat *pc, const struct record *rec)
 {
-	struct record_size size;
+	struct str text = until_nul(rec->payload);
+	int64_t size, offset;
 
-	if (record_get_size(rec->payload, &size) < 0 || size.data_offset <= 0 ||
-	    size.data_size <= 0) {
+	if (pc->have_size) {
 		fflush(stdout);
-		log_warn(pc->command.name, "invalid size record: %.*s", STR_FMT(rec->payload));
+		log_warn(pc->command.name, "file contains multiple size records");
 		return;
 	}
-	pc->content_at = size.data_offset;
-	pc->content_end = size.data_offset + size.data_size;
-	if ((pc->show & SHOW_ENVELOPE) == 0) {
-		reader_seek(pc->reader, pc->content_at);
-		content_begins(pc, -1);
+	first_numbers(text, &size, &offset);
+	pc->have_size = offset >= 0;
+	if (offset <= 0 || size <= 0) {
+		fflush(stdout);
+		log_warn(pc->command.name, "invalid size record: %.*s", (int)str_head(text, 100).n,
+		    text.p);
+	}
+	if (offset >= 0) {
+		pc->content_at = offset;
+		pc->content_end = offset + size;
+	}
+	if (!in_content(pc) && (pc->show & SHOW_ENVELOPE) == 0) {
+		seek_to(pc, offset);
+		pc->part = PART_HEADER;
+		pc->open_line = false;
 	}
 }
 
@@ -254,9 +335,11 @@ skip_content(struct postcat *pc)
 		return 0;
 	if ((pc->show & SHOW_ENVELOPE) == 0)
 		return 1;
-	if (pc->content_end > 0)
-		reader_seek(pc->reader, pc->content_end);
-	pc->content_end = 0;
+	/* Never back, as a size record of zeros would have it: the original never ends then. */
+	if (pc->content_at >= 0 && pc->content_end > reader_tell(pc->reader))
+		reader_skip(pc->reader, pc->content_end - reader_tell(pc->reader));
+	else if (pc->content_at >= 0 && pc->content_end < 0)
+		seek_to(pc, pc->content_end);
 	return 0;
 }
 
@@ -288,7 +371,7 @@ show_records(struct postcat *pc)
 			    followed ? "bad pointer record, or input is not seekable"
 				     : "record read error");
 		}
-		if (rec.type == REC_SIZE && pc->part == PART_ENVELOPE)
+		if (rec.type == REC_SIZE)
 			use_size(pc, &rec);
 		if (!done)
 			done = skip_content(pc);
@@ -306,12 +389,13 @@ show_file(struct postcat *pc, const char *path, struct reader *r, int first)
 	pc->reader = r;
 	pc->part = PART_ENVELOPE;
 	pc->open_line = false;
-	pc->content_at = pc->content_end = 0;
+	pc->content_at = pc->content_end = -1;
+	pc->have_size = false;
 	reader_set_raw(r, pc->verbose);
 	if (pc->start > 0) {
 		reader_seek(r, pc->start);
-	} else if (first <= 0 || strchr("CTcFILSDRO/WVA>K<inopM", first) == NULL) {
-		if (first > 0)
+	} else if (first < 0 || strchr("CTcFILSDRO/WVA>K<inoM", first) == NULL) {
+		if (first >= 0)
 			warn(pc, "input is not a valid queue file");
 		reader_close(r);
 		return;
@@ -320,45 +404,97 @@ show_file(struct postcat *pc, const char *path, struct reader *r, int first)
 	reader_close(r);
 }
 
-static void
-show_path(struct postcat *pc, const char *path, const char *shown)
+static int
+first_byte(int fd)
 {
+	char first;
+
+	return fsio_pread(fd, &first, 1, 0) == 1 ? (unsigned char)first : -1;
+}
+
+/* Content and pointers are found by seeking, so what cannot seek is read whole first. */
+static void
+show_pipe(struct postcat *pc, int fd, const char *shown)
+{
+	enum { CHUNK = 64 * 1024 };
 	struct buf bytes;
-	int rc;
+	ssize_t n = 1;
+	char *to;
 
 	buf_init(&bytes, FILE_MAX);
-	rc = fsio_read_all(AT_FDCWD, path, &bytes);
-	if (rc < 0)
-		command_fatal(&pc->command, "open %s: %s", shown, strerror(-rc));
+	while (n != 0) {
+		to = buf_reserve(&bytes, CHUNK);
+		if (to == NULL)
+			command_fatal(&pc->command, "read %s: %s", shown, strerror(EFBIG));
+		n = read(fd, to, CHUNK);
+		if (n < 0 && errno != EINTR)
+			command_fatal(&pc->command, "read %s: %s", shown, strerror(errno));
+		if (n > 0)
+			buf_commit(&bytes, (size_t)n);
+	}
 	show_file(pc, shown, reader_open_bytes(buf_str(&bytes)),
 	    bytes.n > 0 ? (unsigned char)bytes.p[0] : -1);
 	buf_fini(&bytes);
+	fsio_close(fd);
+}
+
+/* Takes the descriptor. */
+static void
+show_fd(struct postcat *pc, int fd, const char *shown)
+{
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		command_fatal(&pc->command, "open %s: %s", shown, strerror(errno));
+	if (S_ISREG(st.st_mode)) {
+		show_file(pc, shown, reader_open_fd(fd), first_byte(fd));
+		return;
+	}
+	if (!S_ISDIR(st.st_mode)) {
+		show_pipe(pc, fd, shown);
+		return;
+	}
+	fflush(stdout);
+	log_warn(pc->command.name, "close %s: %s", shown, strerror(EISDIR));
+	fsio_close(fd);
+}
+
+static int
+open_id(const struct spool *s, const char *id, char path[SPOOL_PATH_MAX])
+{
+	static const enum queue queues[] = {
+	    QUEUE_MAILDROP, QUEUE_INCOMING, QUEUE_ACTIVE, QUEUE_DEFERRED, QUEUE_HOLD, QUEUE_COUNT};
+	enum queue q;
+	struct stat st;
+	int fd = -ENOENT;
+
+	/* Twice, since a daemon may move it from behind to a queue that was looked at before. */
+	for (unsigned tries = 0; tries < 2 && fd == -ENOENT; tries++) {
+		fd = spool_find_blk(s, id, queues, &q, &st);
+		if (fd == 0)
+			fd = spool_find_path_blk(s, q, id, path);
+		if (fd == 0)
+			fd = fsio_open_read(spool_dirfd(s), path);
+	}
+	if (fd == -ENOENT) { /* where nothing is ever put, but Postfix looks as well */
+		snprintf(path, SPOOL_PATH_MAX, "saved/%s", id);
+		fd = fsio_open_read(spool_dirfd(s), path);
+	}
+	return fd;
 }
 
 static void
 show_id(struct postcat *pc, const char *id)
 {
-	static const enum queue queues[] = {
-	    QUEUE_MAILDROP, QUEUE_INCOMING, QUEUE_ACTIVE, QUEUE_DEFERRED, QUEUE_HOLD, QUEUE_COUNT};
-	const struct spool *s = pc->command.spool;
-	char path[SPOOL_PATH_MAX], first = '\0';
-	enum queue q;
-	struct stat st;
-	int fd, rc;
+	char path[SPOOL_PATH_MAX];
+	int fd;
 
 	if (!spool_id_valid(str_of(id)))
 		command_fatal(&pc->command, "bad mail queue ID: %s", id);
-	rc = spool_find_blk(s, id, queues, &q, &st);
-	if (rc == 0)
-		spool_path(s, q, id, path);
-	else if (rc == -ENOENT) /* where nothing is ever put, but Postfix looks as well */
-		snprintf(path, sizeof(path), "saved/%s", id);
-	fd = rc == 0 || rc == -ENOENT ? fsio_open_read(spool_dirfd(s), path) : rc;
+	fd = open_id(pc->command.spool, id, path);
 	if (fd < 0)
 		command_fatal(&pc->command, "open queue file %s: %s", id, strerror(-fd));
-	if (fsio_pread(fd, &first, 1, 0) < 1)
-		first = '\0';
-	show_file(pc, path, reader_open_fd(fd), (unsigned char)first);
+	show_file(pc, path, reader_open_fd(fd), first_byte(fd));
 }
 
 static void
@@ -416,17 +552,17 @@ postcat_main(int argc, char **argv)
 
 	command_begin(&pc.command, argv);
 	options(&pc, argc, argv);
-	if (pc.by_id) {
+	if (pc.by_id || pc.command.config_option)
 		command_config(&pc.command);
+	if (pc.by_id)
 		command_spool(&pc.command);
-	}
 	if (optind >= argc)
-		show_path(&pc, "/dev/stdin", "stdin");
+		show_fd(&pc, dup(STDIN_FILENO), "stdin");
 	for (int i = optind; i < argc; i++) {
 		if (pc.by_id)
 			show_id(&pc, argv[i]);
 		else
-			show_path(&pc, argv[i], argv[i]);
+			show_fd(&pc, open(argv[i], O_RDONLY | O_CLOEXEC), argv[i]);
 	}
 	return command_end(&pc.command, 0);
 }

@@ -14,7 +14,8 @@ enum {
 	WINDOW = 8 * 1024, /* the envelope of most messages in one read */
 	BACK_JUMPS_MAX = 10000,
 	HEAD_MAX = 1 + 6,
-	POINTER_TEXT_MAX = 64,
+	POINTER_SHOWN_MAX = 128,
+	POINTER_RECORD = 17,
 };
 
 struct reader {
@@ -29,14 +30,15 @@ struct reader {
 	int64_t budget; /* bytes that may still be read */
 	bool raw;
 	size_t limit; /* of a payload */
-	char error[160];
+	char error[256];
 };
 
 static void
 allow_one_pass(struct reader *r)
 {
-	/* Half again, for a file that grows while it is read. */
-	r->budget = r->size + r->size / 2 + WINDOW;
+	/* Half again, for a file that grows while it is read; and a pointer to itself is left to
+	 * the other limit, which is Postfix's. */
+	r->budget = r->size + r->size / 2 + WINDOW + (off_t)(BACK_JUMPS_MAX + 1) * POINTER_RECORD;
 	r->back_jumps = 0;
 	r->last_target = 0;
 }
@@ -206,11 +208,14 @@ next_raw(struct reader *r, struct record *ret)
 int
 reader_follow(struct reader *r, struct str payload)
 {
-	int64_t target;
+	int64_t target = 0;
 
-	if (payload.n > POINTER_TEXT_MAX || record_number(payload, &target) < 0 || target < 0) {
+	payload = str_head(payload, str_index(payload, '\0'));
+	while (payload.n > 0 && str_isspace(payload.p[0]))
+		payload = str_from(payload, 1);
+	if (payload.n > 0 && str_number(payload, 0, INT64_MAX, &target) < 0) {
 		snprintf(r->error, sizeof(r->error), "malformed pointer record value: %.*s",
-		    (int)str_head(payload, POINTER_TEXT_MAX).n, payload.p);
+		    (int)str_head(payload, POINTER_SHOWN_MAX).n, payload.p);
 		return -EBADMSG;
 	}
 	if (target == 0)

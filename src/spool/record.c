@@ -132,7 +132,7 @@ record_number(struct str text, int64_t *ret)
 	int64_t v;
 	int rc;
 
-	text = str_trim(text);
+	text = str_trim(str_head(text, str_index(text, '\0')));
 	negative = text.n > 0 && text.p[0] == '-';
 	rc = str_number(str_from(text, negative), 0, INT64_MAX, &v);
 	if (rc == 0)
@@ -205,6 +205,7 @@ record_name(int type)
 	    {'r', "return_receipt"},
 	    {'e', "errors_to"},
 	    {'P', "priority"},
+	    {'f', "flags"},
 	    {'<', "dsn_return_flags"},
 	    {'i', "dsn_envelope_id"},
 	    {'o', "dsn_original_recipient"},

@@ -149,3 +149,12 @@ spool_find_blk(const struct spool *s, const char *id, const enum queue *queues,
 	}
 	return -ENOENT;
 }
+
+int
+spool_find_path_blk(
+    const struct spool *s, enum queue q, const char *id, char path[SPOOL_PATH_MAX])
+{
+	struct stat st;
+
+	return spool_locate(s, q, id, path, &st);
+}
