@@ -186,6 +186,18 @@ qmgr_deferred_when(const struct qmgr_deferred *d)
 	return d->when;
 }
 
+/* touch(1) means now. A time long past counts as due at the next walk, as in Postfix: who makes
+ * files look old finds them by that (find -mtime) before they are tried and young again. */
+int64_t
+qmgr_deferred_time(const struct qmgr *q, const struct qmgr_deferred *d, int64_t mtime)
+{
+	int64_t now = qmgr_now(), walk = q->epoch->params->queue_run_delay / 1000;
+
+	if (mtime >= now - walk)
+		return mtime;
+	return d->when < now + walk ? d->when : now + walk;
+}
+
 void
 qmgr_deferred_seen(struct qmgr *q, struct qmgr_deferred *d, mode_t mode)
 {

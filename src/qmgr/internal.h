@@ -216,6 +216,8 @@ void qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when);
 /* A pointer to one is good until that one is dropped. */
 struct qmgr_deferred *qmgr_deferred_find(struct qmgr *q, const char *id);
 void qmgr_deferred_drop(struct qmgr *q, struct qmgr_deferred *d);
+/* When it is tried, now that its file has this time, set by hand. */
+int64_t qmgr_deferred_time(const struct qmgr *q, const struct qmgr_deferred *d, int64_t mtime);
 int64_t qmgr_deferred_when(const struct qmgr_deferred *d);
 /* A walk met its file: known as it is, but for its mode, which tells of `postsuper -e`. What no
  * walk since q->generation grew has met is forgotten by the other. */

@@ -275,6 +275,8 @@ take_in(struct look *k)
 	struct qmgr_deferred *d = qmgr_deferred_find(q, k->id);
 
 	if (k->at == QUEUE_DEFERRED) {
+		if (d)
+			when = qmgr_deferred_time(q, d, when);
 		if (d == NULL || k->touched || qmgr_deferred_when(d) != when)
 			qmgr_deferred_add(q, k->id, when);
 		qmgr_event(q, d ? "changed" : "adopted", k->id);

@@ -60,6 +60,7 @@ adopt(struct qmgr *q, enum queue queue, const struct scan_entry *e)
 {
 	struct qmgr_message *m;
 	struct qmgr_deferred *d;
+	int64_t when;
 
 	if (q->stopping)
 		return;
@@ -88,9 +89,14 @@ adopt(struct qmgr *q, enum queue queue, const struct scan_entry *e)
 		qmgr_deferred_seen(q, d, e->mode);
 		return;
 	}
+	when = d ? qmgr_deferred_time(q, d, e->mtime) : q->flushing ? qmgr_now() : e->mtime;
+	if (d && qmgr_deferred_when(d) == when) {
+		qmgr_deferred_seen(q, d, e->mode);
+		return;
+	}
 	if (d)
 		qmgr_event(q, "changed", e->id);
-	qmgr_deferred_add(q, e->id, q->flushing && !d ? qmgr_now() : e->mtime);
+	qmgr_deferred_add(q, e->id, when);
 }
 
 static void

@@ -116,9 +116,26 @@ def test_a_restored_file_keeps_its_retry_time(scratch, root):
     shutil.chown(place, "postfix")
     system.events.wait_for(f"^adopted {queue_id}$")
     assert os.stat(place).st_mtime == when
-    os.utime(place, (1, 1))  # touch -d: now, please
+    os.utime(place)  # touch: now, please
     system.wait_removed(queue_id)
     assert len(sink.mails) == 1
+
+
+def test_made_to_look_old(scratch, root):
+    """Whoever does that wants to find the file by its age: it is not tried, and young, before."""
+    system, sink, queue_id = deferring(scratch)
+    place = only(system, "deferred")
+    other = system.send("other@dest.test")
+    system.wait_deferred(other)
+    mark = system.log.mark()
+    os.utime(place, (1, 1))
+    os.utime(place.replace(f"{queue_id[0]}/{queue_id}", f"{other[0]}/{other}"))
+    system.wait_deferred(other, count=2)
+    assert os.stat(place).st_mtime == 1
+    assert not system.log.find(rf"{queue_id}: to=", since=mark)
+    sink.answer = None
+    system.must("postqueue", "-f")
+    system.wait_removed(queue_id)
 
 
 def test_touch_changes_the_retry_time(scratch, root):
