@@ -110,14 +110,13 @@ repair(struct postsuper *ps, bool purge, bool structure)
 	static const enum queue order[] = {QUEUE_DEFER, QUEUE_BOUNCE, QUEUE_TRACE, QUEUE_MAILDROP,
 	    QUEUE_INCOMING, QUEUE_ACTIVE, QUEUE_DEFERRED, QUEUE_HOLD};
 	int64_t before = (int64_t)time(NULL);
-	int fd;
 
-	if (!postsuper_hold_back(ps, &fd))
+	if (!postsuper_hold_back(ps))
 		before -= ORPHAN_AGE;
 	for (size_t i = 0; i < PP_COUNT(order); i++)
 		if (ps->queues & IN(order[i]))
 			repair_queue(ps, order[i], purge, structure);
-	fsio_close(fd); /* a child that purges must not keep the lock */
+	postsuper_let_go(ps);
 	if (structure)
 		postsuper_purge(ps);
 	/* Now that every message is where it can be found. The logs of what was deleted go with
@@ -146,6 +145,7 @@ become_owner(struct postsuper *ps)
 		command_fatal(&ps->command, "use of this command is reserved for the superuser");
 	getpwuid_r(st.st_uid, &pw, text, sizeof(text), &found);
 	gid = found ? found->pw_gid : st.st_gid;
+	ps->lock = spool_lock_file(ps->command.spool);
 	if (ps->delete_all)
 		bulk_prepare_blk(ps->command.spool, st.st_uid, gid);
 	if (st.st_uid != geteuid() &&
@@ -264,5 +264,6 @@ postsuper_main(int argc, char **argv)
 	if (ps.delete_all)
 		postsuper_purge(&ps);
 	buf_fini(&ps.changed);
+	fsio_close(ps.lock);
 	return command_end(&ps.command, 0);
 }

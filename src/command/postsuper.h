@@ -28,6 +28,7 @@ struct postsuper {
 	bool named, verbose, delete_all;
 	int64_t done[ACTIONS];
 	bool asked[ACTIONS];
+	int lock; /* what a daemon holds, opened while we may; -errno = there is none */
 	/* postsuper_live.c */
 	bool deaf;              /* no daemon of ours answers */
 	bool is_old;            /* the one that answers takes no orders about mail in active */
@@ -46,8 +47,9 @@ void postsuper_all(struct postsuper *ps, enum action a);
 /* What was deleted is freed: by the daemon, or behind our back. */
 void postsuper_purge(struct postsuper *ps);
 
-/* postsuper_live.c: keeps a daemon from starting until *ret_fd is closed; false: one runs. */
-bool postsuper_hold_back(struct postsuper *ps, int *ret_fd);
+/* postsuper_live.c: keeps a daemon from starting until _let_go; false: one runs. */
+bool postsuper_hold_back(struct postsuper *ps);
+void postsuper_let_go(struct postsuper *ps);
 /* Has the daemon do it to what is in active: how many it took, or -ENOSYS when there is none that
  * takes such orders. `what` is an id or ALL. */
 int64_t postsuper_order(struct postsuper *ps, enum action a, const char *what);

@@ -140,15 +140,14 @@ postsuper_all(struct postsuper *ps, enum action a)
 {
 	struct all all = {
 	    .ps = ps, .action = a, .queues = postsuper_actions[a].queues & ps->queues};
-	int fd;
 
-	if (postsuper_hold_back(ps, &fd))
+	if (postsuper_hold_back(ps))
 		act_on_files(&all);
 	else
 		act_live(&all);
 	if (a == DELETE)
 		delete_logs(ps);
-	fsio_close(fd);
+	postsuper_let_go(ps);
 }
 
 static bool
@@ -200,6 +199,7 @@ purge_behind(const struct postsuper *ps, int64_t before)
 		return;
 	if (child == 0) {
 		setsid();
+		fsio_close(ps->lock);
 		null = open("/dev/null", O_RDWR | O_CLOEXEC);
 		for (int fd = 0; fd <= 2; fd++)
 			dup2(null, fd);
@@ -215,11 +215,10 @@ postsuper_purge(struct postsuper *ps)
 {
 	const struct spool *s = ps->command.spool;
 	int64_t before = (int64_t)time(NULL) + 1;
-	int fd;
 
-	if (!postsuper_hold_back(ps, &fd))
+	if (!postsuper_hold_back(ps))
 		before -= ORPHAN_AGE;
-	fsio_close(fd);
+	postsuper_let_go(ps);
 	if (bulk_purge_needed_blk(s))
 		purge_for_a_moment(s);
 	if (!bulk_purge_needed_blk(s))

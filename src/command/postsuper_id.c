@@ -97,15 +97,13 @@ static int
 act_on_active(struct postsuper *ps, enum action a, const char *id)
 {
 	int64_t n = postsuper_order(ps, a, id);
-	int fd, rc = -ENOENT;
-	bool alone;
+	int rc = -ENOENT;
 
 	if (n != -ENOSYS)
 		return n > 0 ? 0 : -ENOENT;
-	alone = postsuper_hold_back(ps, &fd);
-	if (alone || a != REQUEUE)
+	if (postsuper_hold_back(ps) || a != REQUEUE)
 		rc = act(ps, a, QUEUE_ACTIVE, id);
-	fsio_close(fd);
+	postsuper_let_go(ps);
 	return rc;
 }
 

@@ -23,14 +23,15 @@ enum {
 };
 
 bool
-postsuper_hold_back(struct postsuper *ps, int *ret_fd)
+postsuper_hold_back(struct postsuper *ps)
 {
-	int rc = spool_hold(ps->command.spool, ret_fd);
+	return spool_hold(ps->lock) != -EWOULDBLOCK;
+}
 
-	if (rc < 0)
-		*ret_fd = -1;
-	/* A lock that cannot even be looked at keeps nobody from his work. */
-	return rc != -EWOULDBLOCK;
+void
+postsuper_let_go(struct postsuper *ps)
+{
+	spool_unhold(ps->lock);
 }
 
 struct answer {

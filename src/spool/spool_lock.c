@@ -80,22 +80,22 @@ spool_lock(struct spool *s, pid_t *ret_holder)
 }
 
 int
-spool_hold(const struct spool *s, int *ret_fd)
+spool_lock_file(const struct spool *s)
 {
-	int fd = fsio_open_read(s->dirfd, LOCK_FILE), rc;
+	return fsio_open_read(s->dirfd, LOCK_FILE);
+}
 
-	if (fd == -ENOENT) {
-		*ret_fd = -1; /* no daemon was ever here */
-		return 0;
-	}
-	if (fd < 0)
-		return fd;
-	rc = fsio_lock_shared(fd);
-	if (rc == 0)
-		*ret_fd = fd;
-	else
-		fsio_close(fd);
-	return rc;
+int
+spool_hold(int fd)
+{
+	return fd < 0 ? 0 : fsio_lock_shared(fd);
+}
+
+void
+spool_unhold(int fd)
+{
+	if (fd >= 0)
+		fsio_unlock(fd);
 }
 
 void

@@ -52,9 +52,12 @@ int spool_lock(struct spool *s, pid_t *ret_holder);
 void spool_lock_show(const struct spool *s, gid_t gid);
 /* Is it held by a daemon now? 1 and its pid, 0, or -errno. */
 int spool_lock_test(const struct spool *s, pid_t *ret_holder);
-/* For a command: no daemon starts until *ret_fd is closed (-1: there is nothing to lock, close it
- * all the same). -EWOULDBLOCK: one runs. */
-int spool_hold(const struct spool *s, int *ret_fd);
+/* For a command, while it may open it: the file that is locked, for the two below. Or -errno, which
+ * they take too: where no daemon was ever, there is nothing to lock. */
+int spool_lock_file(const struct spool *s);
+/* No daemon starts until spool_unhold. 0, or -EWOULDBLOCK: one runs. */
+int spool_hold(int fd);
+void spool_unhold(int fd);
 
 const char *spool_queue_name(enum queue q);
 /* QUEUE_COUNT when there is none of that name. */

@@ -344,7 +344,9 @@ one_daemon_per_spool(void **state)
 	assert_true(test_read(&pid, "%s/pid/master.pid", f->dir));
 	assert_int_equal(pid.n, 33); /* as Postfix writes it */
 	buf_fini(&pid);
-	assert_int_equal(spool_hold(other, &fd), -EWOULDBLOCK);
+	fd = spool_lock_file(other);
+	assert_int_equal(spool_hold(fd), -EWOULDBLOCK);
+	fsio_close(fd);
 	spool_close(other);
 	assert_string_equal(spool_directory(f->s), f->dir);
 }
@@ -352,7 +354,7 @@ one_daemon_per_spool(void **state)
 static void *
 give_back(void *fd)
 {
-	fsio_close(*(int *)fd);
+	spool_unhold(*(int *)fd);
 	return NULL;
 }
 
@@ -366,17 +368,22 @@ commands_hold_a_daemon_back(void **state)
 	pid_t holder = 1;
 	int a, b;
 
-	assert_int_equal(spool_hold(f->s, &a), 0); /* no daemon was here yet */
-	assert_int_equal(a, -1);
+	assert_int_equal(spool_lock_file(f->s), -ENOENT); /* no daemon was here yet */
+	assert_int_equal(spool_hold(-ENOENT), 0);
+	spool_unhold(-ENOENT);
 	test_write(spool_dirfd(f->s), "pid/master.pid", STR("1\n"), 0644);
-	assert_int_equal(spool_hold(f->s, &a), 0);
-	assert_int_equal(spool_hold(other, &b), 0);
+	a = spool_lock_file(f->s);
+	b = spool_lock_file(other);
+	assert_int_equal(spool_hold(a), 0);
+	assert_int_equal(spool_hold(b), 0);
 	assert_int_equal(spool_lock_test(other, &holder), 0);
-	fsio_close(b);
+	spool_unhold(b);
 	assert_int_equal(pthread_create(&thread, NULL, give_back, &a), 0);
 	assert_int_equal(spool_lock(other, &holder), 0);
 	assert_int_equal(pthread_join(thread, NULL), 0);
-	assert_int_equal(spool_hold(f->s, &a), -EWOULDBLOCK);
+	assert_int_equal(spool_hold(a), -EWOULDBLOCK);
+	fsio_close(a);
+	fsio_close(b);
 	spool_close(other);
 }
 
