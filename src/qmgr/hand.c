@@ -404,6 +404,19 @@ qmgr_look(struct qmgr *q, const char *id, enum queue at)
 	hand_look(q->hand, &n);
 }
 
+void
+qmgr_hand_catch_up(struct qmgr *q)
+{
+	if (q->hand && !q->stopping)
+		watch_catch_up(q->hand->watch);
+}
+
+bool
+qmgr_hand_looks(const struct qmgr *q)
+{
+	return q->hand && q->hand->looks > 0;
+}
+
 bool
 qmgr_may_look(const struct qmgr *q)
 {

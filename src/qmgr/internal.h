@@ -262,6 +262,9 @@ int qmgr_hand_watch_blk(const struct qmgr *q, bool touch_incoming, char denied[S
 void qmgr_hand_watched(struct qmgr *q, int rc, const char *denied);
 /* Something is not as expected with a file that was met there: looks and puts it right. */
 void qmgr_look(struct qmgr *q, const char *id, enum queue at);
+/* Reads what happened to the files up to now; whether some of it is still being looked at. */
+void qmgr_hand_catch_up(struct qmgr *q);
+bool qmgr_hand_looks(const struct qmgr *q);
 bool qmgr_may_look(const struct qmgr *q);
 /* It has vanished from deferred/. */
 void qmgr_gone(struct qmgr *q, const char *id);

@@ -20,6 +20,8 @@ enum {
 	FILES = 64,                      /* read by one job */
 	ARENA_USED = 32 * 1024,
 	INDEX_WAIT = 20, /* ms */
+	LOOKS_WAIT = 2,  /* ms */
+	LOOKS_MAX = 250, /* times: who changes files without end gets what there is */
 };
 
 struct qmgr_listing {
@@ -34,6 +36,7 @@ struct qmgr_listing {
 	LIST_ENTRY(qmgr_listing) link;
 	struct post post; /* the first, the next slice, and the last */
 	struct timer timer;
+	unsigned waited; /* for looks, times */
 	unsigned wanted; /* pieces */
 	bool sliced;     /* a slice is to come */
 	bool working;    /* a job is out */
@@ -305,6 +308,19 @@ qmgr_listings_stop(struct qmgr *q)
 	}
 }
 
+/* Who has just removed a file by hand does not want to see it: what was done before the question
+ * is known before the answer. */
+static void
+looks_awaited(struct timer *t)
+{
+	struct qmgr_listing *l = PP_CONTAINER(t, struct qmgr_listing, timer);
+
+	if (qmgr_hand_looks(l->q) && l->waited++ < LOOKS_MAX)
+		timer_start(l->q->loop, &l->timer, LOOKS_WAIT, looks_awaited);
+	else
+		run(l);
+}
+
 static void
 begin_run(struct post *p)
 {
@@ -312,7 +328,8 @@ begin_run(struct post *p)
 
 	LIST_INSERT_HEAD(&l->q->listings, l, link);
 	listing_encode_begin(&l->out);
-	run(l);
+	qmgr_hand_catch_up(l->q);
+	looks_awaited(&l->timer);
 }
 
 struct qmgr_listing *

@@ -178,6 +178,15 @@ pause_ended(struct timer *t)
 		uv_poll_start(&w->poll, UV_READABLE, readable);
 }
 
+void
+watch_catch_up(struct watch *w)
+{
+	if (w == NULL)
+		return;
+	PP_ON(w->loop);
+	take(w);
+}
+
 struct watch *
 watch_new(struct loop *l, const struct watch_calls *calls, void *ctx, int *ret_rc)
 {

@@ -44,6 +44,8 @@ struct watch *watch_new(struct loop *l, const struct watch_calls *calls, void *c
 /* Watches one directory (its names, not those below) for `what`, a sum of enum watch_what. A
  * directory that is watched already stays so. -ECANCELED after watch_stop. */
 int watch_add_blk(struct watch *w, int dirfd, const char *path, unsigned what, int tag);
+/* Tells, inside the call, what has happened up to now and was not told yet. NULL is taken. */
+void watch_catch_up(struct watch *w);
 /* No call comes after it. NULL is taken by both. */
 void watch_stop(struct watch *w);
 void watch_free(struct watch *w);

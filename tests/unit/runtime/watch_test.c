@@ -337,6 +337,43 @@ begin_without(struct post *p)
 	loop_stop(t.loop);
 }
 
+/* Asked for, it tells inside the call; what was told so does not come again. */
+static void
+begin_catching_up(struct post *p)
+{
+	static const struct watch_calls calls = {event, lost, settled};
+	int rc = 0;
+
+	t.until = NULL;
+	t.seen[0] = '\0';
+	t.settled = 0;
+	t.w = watch_new(t.loop, &calls, &t, &rc);
+	assert_non_null(t.w);
+	assert_int_equal(watch_add_blk(t.w, t.dirfd, ".", ALL, 1), 0);
+	watch_catch_up(t.w);
+	assert_string_equal(t.seen, "");
+	assert_int_equal(mkdirat(t.dirfd, "x", 0700), 0);
+	watch_catch_up(t.w);
+	assert_string_equal(t.seen, "1 made ./x/\n");
+	assert_int_equal(t.settled, 1);
+	watch_catch_up(t.w);
+	assert_int_equal(t.settled, 1);
+	watch_catch_up(NULL);
+	t.until = "1 removed ./x/";
+	assert_int_equal(unlinkat(t.dirfd, "x", AT_REMOVEDIR), 0);
+}
+
+static void
+catching_up(void **state)
+{
+	t.loop = loop_new("watch");
+	post_to(t.loop, &t.post, begin_catching_up);
+	loop_run(t.loop);
+	assert_string_equal(t.seen, "1 made ./x/\n1 removed ./x/\n");
+	watch_free(t.w);
+	loop_free(t.loop);
+}
+
 static void
 nothing_to_be_had(void **state)
 {
@@ -356,6 +393,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test_setup_teardown(a_removed_directory_is_lost_once, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_flood_is_told_as_such, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_flood_costs_few_reads, setup, teardown),
+	    cmocka_unit_test_setup_teardown(catching_up, setup, teardown),
 	    cmocka_unit_test(nothing_to_be_had),
 	};
 
