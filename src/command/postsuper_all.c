@@ -106,7 +106,8 @@ act_live(struct all *all)
 		all->queues &= ~(unsigned)IN(QUEUE_ACTIVE);
 	for (int round = 1; round <= ROUNDS_LIVE; round++) {
 		act_on_files(all);
-		if (!taken || all->action == RELEASE)
+		/* Requeued mail soon is where it was, and would be met again in each round. */
+		if (!taken || all->action == RELEASE || all->action == REQUEUE)
 			break;
 		act_on_active(all);
 	}
