@@ -170,7 +170,8 @@ open_log(struct postsuper *ps)
 	log_setup(&o);
 }
 
-static const char options[] = "c:d:e:f:h:H:pr:sSv";
+/* As in Postfix, options end at the first name. */
+static const char options[] = "+c:d:e:f:h:H:pr:sSv";
 
 /* First turn: all but the requests, so that a usage error comes before anything is done. */
 static void
