@@ -315,7 +315,7 @@ use_size(struct postcat *pc, const struct record *rec)
 		pc->content_at = offset;
 		pc->content_end = offset + size;
 	}
-	if (!in_content(pc) && (pc->show & SHOW_ENVELOPE) == 0) {
+	if ((pc->show & SHOW_ENVELOPE) == 0) {
 		seek_to(pc, offset);
 		pc->part = PART_HEADER;
 		pc->open_line = false;
@@ -392,6 +392,7 @@ show_file(struct postcat *pc, const char *path, struct reader *r, int first)
 	pc->content_at = pc->content_end = -1;
 	pc->have_size = false;
 	reader_set_raw(r, pc->verbose);
+	reader_set_patient(r);
 	if (pc->start > 0) {
 		reader_seek(r, pc->start);
 	} else if (first < 0 || strchr("CTcFILSDRO/WVA>K<inoM", first) == NULL) {

@@ -15,7 +15,7 @@ enum {
 	BACK_JUMPS_MAX = 10000,
 	HEAD_MAX = 1 + 6,
 	POINTER_SHOWN_MAX = 128,
-	POINTER_RECORD = 17,
+	PATIENCE = 16 * 1024 * 1024,
 };
 
 struct reader {
@@ -28,6 +28,7 @@ struct reader {
 	off_t last_target; /* of the last jump */
 	unsigned back_jumps;
 	int64_t budget; /* bytes that may still be read */
+	int64_t patience;
 	bool raw;
 	size_t limit; /* of a payload */
 	char error[256];
@@ -36,9 +37,8 @@ struct reader {
 static void
 allow_one_pass(struct reader *r)
 {
-	/* Half again, for a file that grows while it is read; and a pointer to itself is left to
-	 * the other limit, which is Postfix's. */
-	r->budget = r->size + r->size / 2 + WINDOW + (off_t)(BACK_JUMPS_MAX + 1) * POINTER_RECORD;
+	/* Half again, for a file that grows while it is read. */
+	r->budget = r->size + r->size / 2 + WINDOW + r->patience;
 	r->back_jumps = 0;
 	r->last_target = 0;
 }
@@ -88,6 +88,13 @@ void
 reader_set_raw(struct reader *r, bool raw)
 {
 	r->raw = raw;
+}
+
+void
+reader_set_patient(struct reader *r)
+{
+	r->patience = PATIENCE;
+	allow_one_pass(r);
 }
 
 void

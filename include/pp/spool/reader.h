@@ -27,6 +27,8 @@ void reader_close(struct reader *r);
 int reader_next(struct reader *r, struct record *ret, off_t *ret_offset);
 /* raw: pointers are returned like any record. */
 void reader_set_raw(struct reader *r, bool raw);
+/* Small files that lead in circles are read as often as Postfix does, to show what it shows. */
+void reader_set_patient(struct reader *r);
 /* A longer payload is damage, found before it is read: for files that strangers wrote. */
 void reader_set_limit(struct reader *r, size_t payload);
 int reader_seek(struct reader *r, off_t offset);
