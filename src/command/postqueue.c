@@ -215,9 +215,9 @@ print_list(struct postqueue *pq, bool json)
 	output_init(&p->out, STDOUT_FILENO);
 	local_clock_init(&p->clock);
 	p->long_ids = pq->command.config->params->enable_long_queue_ids;
-	list(pq, json ? print_json : print_entry);
+	list(pq, json ? postqueue_print_json : postqueue_print_entry);
 	if (!json)
-		print_end(p);
+		postqueue_print_end(p);
 	rc = output_end(&p->out);
 	output_fini(&p->out);
 	if (rc < 0)

@@ -2,7 +2,7 @@
  * postqueue.h - the two forms a listing is printed in, and where they go.
  * THREAD the command's only one.
  * OWNS   output: its buffer, freed by output_fini. Entries are read where they are.
- * ERRORS print_* return 0, or 1 when nothing more can be written; output.error says why.
+ * ERRORS postqueue_print_* return 0, or 1 when nothing more can be written; output.error says why.
  */
 #pragma once
 #include <time.h>
@@ -50,7 +50,7 @@ struct printer {
 };
 
 /* -p */
-int print_entry(void *printer, const struct listing *l);
-void print_end(struct printer *p);
+int postqueue_print_entry(void *printer, const struct listing *l);
+void postqueue_print_end(struct printer *p);
 /* -j */
-int print_json(void *printer, const struct listing *l);
+int postqueue_print_json(void *printer, const struct listing *l);

@@ -196,7 +196,7 @@ print_recipients(struct output *o, const struct layout *lay, const struct listin
 }
 
 int
-print_entry(void *printer, const struct listing *l)
+postqueue_print_entry(void *printer, const struct listing *l)
 {
 	struct printer *p = printer;
 	struct output *o = &p->out;
@@ -230,7 +230,7 @@ print_entry(void *printer, const struct listing *l)
 }
 
 void
-print_end(struct printer *p)
+postqueue_print_end(struct printer *p)
 {
 	struct output *o = &p->out;
 
@@ -334,7 +334,7 @@ print_json_recipient(struct output *o, const struct listing *l, const struct lis
 }
 
 int
-print_json(void *printer, const struct listing *l)
+postqueue_print_json(void *printer, const struct listing *l)
 {
 	struct output *o = &((struct printer *)printer)->out;
 

@@ -8,15 +8,22 @@
  */
 #include <pwd.h>
 #include <unistd.h>
+#include "pp/base/mem.h"
 #include "pp/map/userlist.h"
 #include "rights.h"
+
+enum { PASSWD_MAX = 64 * 1024 };
 
 static bool
 is_owner(const struct params *p, uid_t uid)
 {
-	const struct passwd *owner = getpwnam(p->mail_owner);
+	char *memory = mem_alloc(PASSWD_MAX);
+	struct passwd pw, *owner = NULL;
+	bool is_same = getpwnam_r(p->mail_owner, &pw, memory, PASSWD_MAX, &owner) == 0 &&
+		       owner != NULL && pw.pw_uid == uid;
 
-	return owner != NULL && owner->pw_uid == uid;
+	mem_free(memory);
+	return is_same;
 }
 
 int

@@ -143,8 +143,7 @@ set_queue(struct sendmail_options *o, const char *arg)
 	} else {
 		const char letter[2] = {arg[0], '\0'};
 
-		log_fatal("sendmail", "-q%s is not implemented", letter);
-		return EX_USAGE;
+		return usage("unsupported: -q", letter);
 	}
 	return 0;
 }

@@ -51,7 +51,8 @@ struct submission;
 /* Takes `id` in, if its owner is one of `users` (NULL: everybody is); done comes once, on this
  * loop, later. */
 void submission_start(const struct cleanup_setup *setup, struct lane *disk, const char *id,
-    struct userlist *users, void (*done)(void *ctx, const char *id, enum pickup_result r), void *ctx);
+    struct userlist *users, void (*done)(void *ctx, const char *id, enum pickup_result r),
+    void *ctx);
 /* Only removes the file, of which the mail is in the queue already. */
 void submission_remove(const struct cleanup_setup *setup, struct lane *disk, const char *id,
     void (*done)(void *ctx, const char *id, enum pickup_result r), void *ctx);

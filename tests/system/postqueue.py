@@ -163,8 +163,6 @@ QUEUE_MODES = [
     ("sendmail", ["-qIbad id"], 69, "", invalid_id("bad id")),
     ("sendmail", ["-qI"], 64, "", "fatal: specify: -qIqueueid\n"),
     ("sendmail", ["-qR"], 64, "", "fatal: specify: -qRsitename\n"),
-    ("sendmail", ["-qSx"], 64, "", "fatal: -qS is not implemented\n"),
-    ("sendmail", ["-q!Ix"], 64, "", "fatal: -q! is not implemented\n"),
     ("sendmail", ["-bp", "x"], 64, "", "fatal: display queue mode requires no recipient\n"),
     ("sendmail", ["-q", "x@y.test"], 64, "", "fatal: flush queue mode requires no recipient\n"),
     ("sendmail", ["-bp", "-t"], 64, "", "fatal: -t can be used only in delivery mode\n"),

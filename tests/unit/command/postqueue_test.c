@@ -35,7 +35,7 @@ times(void **state)
 	    "Pacific/Apia",        /* left out a day: 30 December 2011 */
 	    "Africa/Monrovia",     /* 44 minutes and 30 seconds off, until 1972 */
 	    "right/Europe/Berlin", /* counts leap seconds */
-	    "XXX-1:00:07YYY,M3.5.0/2:03:01,M10.5.0/3",
+	    "AAA-1:00:07BBB,M3.5.0/2:03:01,M10.5.0/3",
 	};
 	static const int64_t from[] = {0, 63000000, 1325000000, 1774746000 - 20000,
 	    1792890000 - 20000, 1795294000, 4102444800, 253402300799 - 40000};
@@ -103,9 +103,10 @@ check(bool long_ids, bool json, const struct listing *l, size_t n, const char *w
 	output_init(&p.out, fds[1]);
 	local_clock_init(&p.clock);
 	for (size_t i = 0; i < n; i++)
-		assert_int_equal((json ? print_json : print_entry)(&p, &l[i]), 0);
+		assert_int_equal(
+		    (json ? postqueue_print_json : postqueue_print_entry)(&p, &l[i]), 0);
 	if (!json)
-		print_end(&p);
+		postqueue_print_end(&p);
 	assert_int_equal(output_end(&p.out), 0);
 	output_fini(&p.out);
 	close(fds[1]);
@@ -276,9 +277,9 @@ full_disk(void **state)
 	const struct listing l = {.id = "1", .sender = "s"};
 
 	output_init(&p.out, open("/dev/full", O_WRONLY));
-	for (int i = 0; i < 10000 && print_json(&p, &l) == 0; i++)
+	for (int i = 0; i < 10000 && postqueue_print_json(&p, &l) == 0; i++)
 		;
-	assert_int_equal(print_json(&p, &l), 1);
+	assert_int_equal(postqueue_print_json(&p, &l), 1);
 	assert_int_equal(output_end(&p.out), -ENOSPC);
 	close(p.out.fd);
 	output_fini(&p.out);
