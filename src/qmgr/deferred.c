@@ -130,6 +130,12 @@ batch_begin(struct qmgr *q)
 	lane_run(q->o.background, LANE_DETAILS, &b->job, batch_work, batch_done);
 }
 
+size_t
+qmgr_deferred_missing(const struct qmgr *q)
+{
+	return q->wanted_n;
+}
+
 static void
 gather_fired(struct timer *t)
 {

@@ -235,6 +235,8 @@ void qmgr_deferred_stop(struct qmgr *q);
 void qmgr_deferred_fini(struct qmgr *q);
 /* Does the index tell of all that is in deferred/? Who lists or searches it waits until then. */
 bool qmgr_deferred_complete(const struct qmgr *q);
+/* How many wait for their details. */
+size_t qmgr_deferred_missing(const struct qmgr *q);
 /* listing.c: while stopping none goes on. */
 void qmgr_listings_stop(struct qmgr *q);
 /* site.c: all that wait for a recipient there are due; answered once they are. */

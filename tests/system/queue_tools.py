@@ -27,7 +27,8 @@ def deferring(scratch, system, count=3):
 
 def paragraphs(listing):
     """The messages of a `postqueue -p`: order is the directory's, so compare as a set."""
-    return {re.sub(r"\s+", " ", p) for p in listing.split("\n\n")}
+    header, _, messages = listing.partition("\n")
+    return {header} | {re.sub(r"\s+", " ", p).strip() for p in messages.split("\n\n")}
 
 
 def test_tools_of_postfix_read_our_spool(scratch, root):

@@ -45,16 +45,21 @@ int listing_load_blk(
  * Memory is that of a few hundred messages. */
 int listing_walk_blk(const struct spool *s, unsigned threads, listing_each *each, void *ctx);
 
-/* For who reads many, one by one, as a slow client takes them. */
+/* The same of one queue, so many files at a time, as a slow client takes them: 1 = there is more,
+ * 0, -errno, or what each() answered. */
+struct listing_walk;
+struct listing_walk *listing_walk_new_blk(const struct spool *s, enum queue q);
+int listing_walk_some_blk(
+    struct listing_walk *w, unsigned threads, size_t files, listing_each *each, void *ctx);
+/* NULL is taken. */
+void listing_walk_free(struct listing_walk *w);
+
+/* For who reads many by their ids. */
 struct listing_reader;
 struct listing_reader *listing_reader_new(const struct spool *s);
 /* 0, 1 = nothing to show, -ENOENT = it is not there. */
 int listing_reader_load_blk(
     struct listing_reader *r, enum queue q, const char *id, struct arena *a, struct listing *ret);
-/* One queue in directory order: 1 = a message, its id valid until the next call; 2 = a file with
- * nothing to show; 0 = that was all, or -errno. */
-int listing_reader_open_blk(struct listing_reader *r, enum queue q);
-int listing_reader_next_blk(struct listing_reader *r, struct arena *a, struct listing *ret);
 /* NULL is taken. */
 void listing_reader_free(struct listing_reader *r);
 
