@@ -25,7 +25,7 @@ next(struct pickup_file *f, struct record *rec, off_t *at)
 	int rc = reader_next(f->reader, rec, at);
 
 	if (rc == -EBADMSG)
-		snprintf(f->why, sizeof(f->why), "%s", reader_error(f->reader));
+		malformed(f, reader_error(f->reader), *at);
 	else if (rc == 1)
 		rc = malformed(f, "end record missing", reader_tell(f->reader));
 	return rc;
@@ -208,6 +208,7 @@ check(struct pickup_file *f, int fd, struct stat *st)
 	if (fstat(fd, st) != 0)
 		return -errno;
 	f->uid = st->st_uid;
+	f->no_mail = !S_ISREG(st->st_mode) || st->st_nlink != 1;
 	if (!S_ISREG(st->st_mode))
 		return malformed(f, "not a regular file", 0);
 	if (!spool_ready(st))
@@ -231,6 +232,7 @@ pickup_file_open_blk(struct pickup_file *f)
 	if (fd == -ELOOP || fd == -ENXIO) {
 		if (fsio_stat(spool_dirfd(f->spool), path, &st) == 0)
 			f->uid = st.st_uid;
+		f->no_mail = true;
 		return malformed(f, "not a regular file", 0);
 	}
 	if (fd < 0)
@@ -265,7 +267,9 @@ filter(struct pickup_file *f, const struct record *rec, off_t at)
 			f->ended = f->requeued;
 			return 0;
 		}
-		return f->requeued ? 1 : malformed(f, "unexpected record type", at);
+		return f->requeued && rec->type == REC_PADDING
+			   ? 1
+			   : malformed(f, "unexpected record type", at);
 	}
 	switch (rec->type) {
 	case REC_END:

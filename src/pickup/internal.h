@@ -29,6 +29,7 @@ struct pickup_file {
 	uid_t uid;
 	bool requeued; /* by postsuper -r: a complete file of ours */
 	bool in_content, ended;
+	bool no_mail;       /* a directory, a link, a pipe: nothing to keep */
 	struct buf records; /* checked records, framed, for the loop */
 	char why[256];      /* what is wrong with it */
 };

@@ -4,8 +4,9 @@
  * Reading runs on the disk lane in batches, cleanup on the loop; at any moment one of the two works
  * on the submission, so nothing is shared. The mail is committed to the queue first and its file
  * removed after that: a crash between the two delivers the mail twice, the other order could lose
- * it. What cleanup refuses for good goes to corrupt/, since only malformed files may be thrown
- * away; so does what comes from a user who may not submit, or no longer.
+ * it. What is malformed, or refused for good, or comes from a user who may not submit, or no
+ * longer, goes to corrupt/: somebody wrote it, and may want it back. Only what is no file is
+ * removed.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include "internal.h"
 #include "pp/map/userlist.h"
 #include "pp/runtime/log.h"
+#include "pp/spool/repair.h"
 
 struct submission {
 	struct lane_job job;
@@ -88,7 +90,9 @@ work_set_aside(struct lane_job *job)
 {
 	struct submission *s = PP_CONTAINER(job, struct submission, job);
 
-	s->rc = spool_move_blk(s->setup.spool, s->id, QUEUE_MAILDROP, QUEUE_CORRUPT, -1);
+	char path[SPOOL_PATH_MAX];
+
+	s->rc = repair_corrupt_blk(s->setup.spool, QUEUE_MAILDROP, s->id, path);
 }
 
 static void
@@ -106,7 +110,7 @@ file_trouble(struct submission *s)
 {
 	if (s->rc == -ESTALE) {
 		finish(s, PICKUP_DISCARDED); /* gone, or no longer offered */
-	} else if (s->rc == -EBADMSG && s->file.requeued) {
+	} else if (s->rc == -EBADMSG && !s->file.no_mail) {
 		set_aside(s, s->file.why);
 	} else if (s->rc == -EBADMSG) {
 		log_warn("pickup", "maildrop/%s from uid %ld: malformed: %s: removed", s->id,

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include "internal.h"
+#include "pp/spool/repair.h"
 
 enum { STEP_BOUNCE, STEP_EXPIRE, STEP_WARN, STEP_SUCCESS, STEP_LEAVE };
 
@@ -95,11 +96,12 @@ leave_work(struct lane_job *job)
 {
 	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
 	struct spool *s = m->q->spool;
+	char corrupt[SPOOL_PATH_MAX];
 
 	if (m->leave_as == SUPER_DELETE)
 		m->rc = spool_remove_blk(s, QUEUE_ACTIVE, m->id);
 	else if (m->is_damaged)
-		m->rc = spool_move_blk(s, m->id, QUEUE_ACTIVE, QUEUE_CORRUPT, -1);
+		m->rc = repair_corrupt_blk(s, QUEUE_ACTIVE, m->id, corrupt);
 	else if (m->has_deferred)
 		m->rc = qmgr_super_leave_blk(m);
 	else if (m->has_logs)
@@ -148,6 +150,7 @@ leave_done(struct lane_job *job)
 	} else if (m->is_damaged) {
 		log_warn("qmgr",
 		    "saving corrupt file \"%s\" from queue \"active\" to queue \"corrupt\"", m->id);
+		qmgr_event(q, "corrupt", m->id);
 	} else if (m->has_deferred) {
 		left_undone(m);
 	} else {

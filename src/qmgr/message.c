@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <unistd.h>
 #include "internal.h"
+#include "pp/spool/repair.h"
 
 enum { TRACE_VERIFY_ONLY = 256 | 512 }; /* trace_flags: by the system, by a user */
 
@@ -47,6 +48,7 @@ load_work(struct lane_job *job)
 {
 	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
 	struct spool *s = m->q->spool;
+	char corrupt[SPOOL_PATH_MAX];
 	int rc;
 
 	m->rc = spool_move_blk(s, m->id, m->from, QUEUE_ACTIVE, -1);
@@ -64,7 +66,7 @@ load_work(struct lane_job *job)
 		if (m->rc == 0 && m->st.st_uid != geteuid() && geteuid() != 0)
 			m->rc = -EPERM;
 	}
-	if (m->rc == -EBADMSG && spool_move_blk(s, m->id, QUEUE_ACTIVE, QUEUE_CORRUPT, -1) < 0)
+	if (m->rc == -EBADMSG && repair_corrupt_blk(s, QUEUE_ACTIVE, m->id, corrupt) < 0)
 		m->rc = -EIO;
 	else if (m->rc < 0 && m->rc != -EBADMSG)
 		spool_move_blk(s, m->id, QUEUE_ACTIVE, m->from, -1);
@@ -120,6 +122,8 @@ load_done(struct lane_job *job)
 		return;
 	}
 	m->active_us = loop_wall_us();
+	if (m->why.n > 0)
+		log_warn("qmgr", "%s: %s", m->id, buf_cstr(&m->why));
 	log_info("qmgr", "%s: from=<%s>, size=%lld, nrcpt=%lld (queue active)", m->id,
 	    m->envelope.sender, (long long)m->envelope.content_length,
 	    (long long)qmgr_rcpt_open(&m->envelope));

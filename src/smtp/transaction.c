@@ -158,6 +158,9 @@ on_body(void *ctx, int rc)
 		struct status st = smtp_error_body(&j->arena, rc);
 
 		j->d->is_file_damaged = rc == -EBADMSG;
+		if (rc == -EBADMSG)
+			log_warn(
+			    j->svc->program, "%s: %s", j->d->queue_id, body_error(of(j)->body));
 		smtp_job_decide_all(j, &st);
 		abandon(j, SMTP_TROUBLE_MESSAGE);
 		return;

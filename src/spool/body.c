@@ -6,6 +6,7 @@
  * A piece is a view into a chunk; a record that crosses chunks simply becomes more pieces.
  */
 #include <errno.h>
+#include <stdio.h>
 #include "internal.h"
 #include "pp/runtime/loop.h"
 #include "pp/spool/body.h"
@@ -42,6 +43,7 @@ struct body {
 	size_t chunk_size;
 	struct chunk here, ahead;
 	int rc; /* sticks */
+	char error[160];
 	bool busy, closed, complete;
 	struct post post; /* ready() without a read */
 	bool posted;
@@ -230,18 +232,37 @@ peek(struct body *b, char *to, size_t n, bool *ret_more)
 }
 
 static int
-follow(struct body *b, struct str payload)
+bad(struct body *b, off_t at, const char *what, int type)
+{
+	size_t n = 0;
+
+	n = (size_t)snprintf(b->error, sizeof(b->error), "%s", what);
+	if (type >= 0)
+		n += (size_t)snprintf(b->error + n, sizeof(b->error) - n, " %d", type);
+	snprintf(b->error + n, sizeof(b->error) - n, " in message content at offset %lld",
+	    (long long)at);
+	return -EBADMSG;
+}
+
+const char *
+body_error(const struct body *b)
+{
+	return b->error;
+}
+
+static int
+follow(struct body *b, struct str payload, off_t at)
 {
 	int64_t target;
 
 	if (record_number(payload, &target) < 0 || target < 0)
-		return -EBADMSG;
+		return bad(b, at, "malformed pointer record value", -1);
 	if (target == 0)
 		return 0;
 	if (target <= b->last_target && ++b->back_jumps > BACK_JUMPS_MAX)
-		return -EBADMSG;
+		b->budget = -1;
 	if (b->budget < 0)
-		return -EBADMSG;
+		return bad(b, at, "too many reverse jump records", -1);
 	b->last_target = b->at = target;
 	return 0;
 }
@@ -259,6 +280,7 @@ next_head(struct body *b)
 {
 	char head[HEAD_BYTES + POINTER_BYTES];
 	size_t n, length, used;
+	off_t at = b->at;
 	int type, rc;
 	bool more;
 
@@ -266,9 +288,9 @@ next_head(struct body *b)
 	rc = record_get_head(
 	    (struct str){head, n < HEAD_BYTES ? n : HEAD_BYTES}, &type, &length, &used);
 	if (rc == -EAGAIN || rc == 1)
-		return more ? -EAGAIN : -EBADMSG;
+		return more ? -EAGAIN : bad(b, at, "unexpected end of file", -1);
 	if (rc < 0)
-		return rc;
+		return bad(b, at, "too many length bits, record type", type);
 	switch (type) {
 	case REC_LINE:
 	case REC_PART:
@@ -281,18 +303,18 @@ next_head(struct body *b)
 		return 0;
 	case REC_POINTER:
 		if (length > POINTER_BYTES)
-			return -EBADMSG;
+			return bad(b, at, "pointer record is too long", -1);
 		if (n < used + length)
-			return more ? -EAGAIN : -EBADMSG;
+			return more ? -EAGAIN : bad(b, at, "unexpected end of file", -1);
 		advance(b, used + length);
-		return follow(b, (struct str){head + used, length});
+		return follow(b, (struct str){head + used, length}, at);
 	case REC_EXTRACTED:
 		if (b->at != b->end)
-			return -EBADMSG;
+			return bad(b, at, "extracted segment marker", -1);
 		b->complete = true;
 		return 0;
 	default:
-		return -EBADMSG;
+		return bad(b, at, "bad record type:", type);
 	}
 }
 
@@ -322,7 +344,7 @@ body_next(struct body *b, struct body_piece *ret)
 			return -EAGAIN;
 		if (b->at >= b->here.at + (off_t)b->here.bytes.n &&
 		    !(b->left == 0 && b->ends_line)) {
-			b->rc = -EBADMSG; /* the file ends here */
+			b->rc = bad(b, b->at, "unexpected end of file", -1);
 			break;
 		}
 		if (b->left > 0 || b->ends_line) {

@@ -25,9 +25,11 @@ struct parse {
 	size_t rcpt_cap;
 	struct record_size size;
 	bool have_size, have_end, at_extracted;
+	int64_t rcpts; /* R, D and `/` */
 	/* Of the next recipient. */
 	const char *orig, *orcpt;
 	unsigned notify;
+	unsigned strays;
 	/* Older names, used where the log_ ones are absent. */
 	const char *client_name, *client_address, *client_port, *helo, *protocol;
 };
@@ -35,6 +37,7 @@ struct parse {
 static int
 damaged(struct parse *p, off_t at, const char *what)
 {
+	buf_clear(p->why);
 	buf_printf(p->why, "%s at offset %lld", what, (long long)at);
 	return -EBADMSG;
 }
@@ -121,7 +124,20 @@ get_recipient(struct parse *p, const struct record *rec, off_t at)
 	}
 	p->orig = p->orcpt = NULL;
 	p->notify = 0;
+	p->rcpts++;
 	return 0;
+}
+
+/* No recipient came behind it. */
+static void
+stray(struct parse *p, const char *what, const char *address)
+{
+	enum { ADDRESS_SHOWN = 100 };
+
+	if (address == NULL || p->kind != READER_QUEUE || p->strays++ > 0)
+		return;
+	buf_printf(p->why, "ignoring out-of-order %s <%.*s>", what,
+	    (int)str_head(str_of(address), ADDRESS_SHOWN).n, address);
 }
 
 static unsigned
@@ -210,6 +226,8 @@ get_attr(struct parse *p, struct str payload, off_t at)
 		return damaged(p, at, "bad attribute record: no '=' behind the name");
 	}
 	value = str_trim(str_from(payload, eq + 1));
+	if (str_eq(name, STR("dsn_orig_rcpt")))
+		stray(p, "DSN original recipient", p->orcpt);
 	if (!get_text_attr(p, name, value))
 		get_other_attr(p, name, value);
 	return 0;
@@ -245,6 +263,7 @@ take(struct parse *p, const struct record *rec, off_t at)
 	case REC_ATTR:
 		return get_attr(p, rec->payload, at);
 	case REC_ORCPT:
+		stray(p, "original recipient", p->orig);
 		p->orig = text(p, rec->payload);
 		return 0;
 	case REC_RCPT:
@@ -334,6 +353,12 @@ read_queue(struct parse *p)
 		return damaged(p, at, "missing arrival time record");
 	if (p->env->sender == NULL)
 		return damaged(p, at, "missing sender record");
+	/* Postfix drops such a file; but it had recipients once. */
+	if (p->rcpts == 0 && p->size.rcpt_count > 0)
+		return damaged(p, at, "no recipient record");
+	if (p->rcpts != p->size.rcpt_count)
+		buf_printf(p->why, "%srcpt count mismatch (%lld)", p->why->n > 0 ? "; " : "",
+		    (long long)(p->size.rcpt_count - p->rcpts));
 	return 0;
 }
 

@@ -22,4 +22,6 @@ struct body_piece {
 int body_next(struct body *b, struct body_piece *ret);
 /* Reads ahead; ready(ctx, 0 or -errno) comes once. */
 void body_wait(struct body *b, void (*ready)(void *ctx, int rc), void *ctx);
+/* After -EBADMSG: what is wrong, and at which offset. */
+const char *body_error(const struct body *b);
 void body_close(struct body *b);

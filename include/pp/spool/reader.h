@@ -41,7 +41,8 @@ off_t reader_size(const struct reader *r); /* of the file, when it was opened */
 int reader_follow(struct reader *r, struct str payload);
 const char *reader_error(const struct reader *r);
 
-/* The envelope (both segments). why: at least 256 bytes of room. */
+/* The envelope (both segments). why: at least 256 bytes of room; also what is odd in a file that is
+ * taken (READER_QUEUE). */
 int reader_envelope(struct reader *r, enum reader_kind kind, struct arena *a, struct envelope *ret,
     struct buf *why);
 int reader_load_blk(const struct spool *s, enum queue q, const char *id, struct arena *a,
