@@ -4,6 +4,7 @@
 #include <sys/un.h>
 #include <sys/socket.h>
 #include "cleanup_run.h"
+#include "pp/map/userlist.h"
 #include "pp/pickup/pickup.h"
 #include "pp/runtime/log.h"
 
@@ -17,6 +18,7 @@ struct fixture {
 	int arrivals;
 	char ids[64][SPOOL_ID_MAX];
 	bool timed_out;
+	struct userlist *users; /* who may submit; NULL = everybody */
 };
 
 static struct fixture *current; /* for the timers */
@@ -96,6 +98,8 @@ begin(struct post *p)
 	    .spool = f->r.spool, .config = f->r.config, .route = f->r.route};
 
 	f->pickup = pickup_new(f->r.loop, f->r.lane, &setup);
+	if (f->users)
+		pickup_submitters(f->pickup, f->users);
 	pickup_wake(f->pickup);
 	pickup_wake(f->pickup);
 	pickup_reload(f->pickup, &setup);
@@ -337,9 +341,54 @@ test_malformed(void **state)
 		run(&f, NULL);
 		assert_int_equal(f.arrivals, 0);
 		assert_int_equal(run_count(&f.r, QUEUE_INCOMING), 0);
-		if (!log_has(&f, arena_printf(&f.arena, "malformed: %s", rows[i].why)) ||
-		    !log_has(&f, ": removed"))
+		if (!log_has(&f, arena_printf(&f.arena, ": %s", rows[i].why)) ||
+		    !log_has(&f, ": saving the file in corrupt"))
 			fail_msg("row %zu: not \"%s\"", i, rows[i].why);
+		assert_int_equal(run_count(&f.r, QUEUE_CORRUPT), 1);
+		buf_fini(&b);
+		close_fixture(&f);
+	}
+}
+
+/* Who owns the file decides, unless that is root or the daemon's user. */
+static void
+test_submitters(void **state)
+{
+	static const struct {
+		const char *list, *log;
+		int owner; /* -1 = the user of this test */
+		unsigned arrivals;
+		int in_corrupt;
+	} rows[] = {
+	    {"static:all", "uid=54321 from=<s>", 54321, 1, 0},
+	    {"unknown", "uid=54321 from=<s>", 54321, 1, 0},
+	    {"nobody",
+		"User unknown(54321) is not allowed to submit mail: saving the file in corrupt",
+		54321, 0, 1},
+	    {"!unknown, static:all", "User unknown(54321) is not allowed", 54321, 0, 1},
+	    {"nobody", " from=<s>", -1, 1, 0},
+	    {"hash:/nonexistent", "authorized_submit_users: No such file", 54321, 0, 0},
+	};
+
+	for (size_t i = 0; i < PP_COUNT(rows); i++) {
+		static const char *const records[] = {
+		    "S", "s", "R", "r@x.test", "M", "", "N", "x", "X", "", "E", "", NULL};
+		struct buf b, err = {.max = 1000};
+		struct fixture f;
+
+		if (rows[i].owner >= 0 && geteuid() != 0)
+			continue; /* only root can give a file away */
+		open_fixture(&f, NULL);
+		drop(&f, "ABC123", build(&b, records), 0744);
+		if (rows[i].owner >= 0)
+			assert_int_equal(fchownat(spool_dirfd(f.r.spool), drop_path(&f, "ABC123"),
+					     (uid_t)rows[i].owner, (gid_t)-1, 0),
+			    0);
+		assert_int_equal(userlist_new_blk(rows[i].list, &f.users, &err), 0);
+		run(&f, rows[i].log);
+		assert_int_equal(f.arrivals, rows[i].arrivals);
+		assert_int_equal(run_count(&f.r, QUEUE_CORRUPT), rows[i].in_corrupt);
+		userlist_unref(f.users);
 		buf_fini(&b);
 		close_fixture(&f);
 	}
@@ -448,7 +497,8 @@ test_requeued(void **state)
 	drop_case(&f, "requeued-0", 0744);
 	run(&f, NULL);
 	assert_int_equal(f.arrivals, 0);
-	assert_true(log_has(&f, "malformed: unexpected record type at offset 0: removed"));
+	assert_true(
+	    log_has(&f, ": unexpected record type at offset 0: saving the file in corrupt"));
 	close_fixture(&f);
 }
 
@@ -506,6 +556,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test(test_log_and_received),
 	    cmocka_unit_test(test_attributes),
 	    cmocka_unit_test(test_malformed),
+	    cmocka_unit_test(test_submitters),
 	    cmocka_unit_test(test_no_files),
 	    cmocka_unit_test(test_many),
 	    cmocka_unit_test(test_requeued),
