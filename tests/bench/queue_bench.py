@@ -26,13 +26,13 @@ class Subject:
     """One system with a spool of its own; nothing is due, and nothing would be tried."""
 
     def __init__(self, kind, options):
-        self.scratch = Scratch("pp-queue")
+        self.scratch = Scratch("pp-queue", options.memory)
         self.kind = kind
         path = os.path.join(self.scratch.path, "spool")
         self.out = os.path.join(self.scratch.path, "out")
         self.err = os.path.join(self.scratch.path, "err")
         self.logfile = self.scratch.file("log", "", 0o666)
-        main = {"maillog_file": self.logfile, "maillog_file_prefixes": "/tmp, /var",
+        main = {"maillog_file": self.logfile, "maillog_file_prefixes": "/tmp, /var, /dev",
                 "inet_protocols": "ipv4", "defer_transports": "smtp, relay", "mail_owner": "postfix",
                 "relayhost": "[127.0.0.1]:1", "maximal_queue_lifetime": "100d"}
         system = pp_harness.Postfix if kind == "postfix" else pp_harness.Pennypost
@@ -149,7 +149,7 @@ def one_round(kind, up, options):
 
 def limits(options):
     """What the machine needs for as many files without any mail system, one at a time."""
-    scratch = Scratch("pp-queue-limit")
+    scratch = Scratch("pp-queue-limit", options.memory)
     spool = pp_spool.Spool(os.path.join(scratch.path, "spool"))
     spool.fill(options.number, options.domains)
     found = {}
