@@ -84,10 +84,6 @@ gone_fired(struct timer *t)
 		log_info("qmgr", "%u more messages are gone from the queue", h->gone_unsaid);
 	h->gone_unsaid = 0;
 	quiet_expire(h, false);
-	if (h->walk_later && !all_quiet) {
-		h->walk_later = false;
-		qmgr_scan(h->q);
-	}
 	if (all_quiet || h->quiet)
 		timer_start(h->q->loop, &h->gone_timer, all_quiet ? WAIT_MS : QUIET_MS, gone_fired);
 }

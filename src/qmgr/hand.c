@@ -13,7 +13,11 @@
 #include "hand.h"
 
 enum {
-	LATER_MS = 300, /* a fresh mail is on its way into active by then */
+	LATER_MS = 300,      /* a fresh mail is on its way into active by then */
+	LOOKS_AT_ONCE = 200, /* of one batch; more is a flood, for which a walk is made */
+	CALM_MS = 300,       /* when it has ended */
+	CALM_MAX_MS = 5000,
+	QUIET_MORE_MS = 2000,
 	ODD_MAX = 1000,
 };
 
@@ -189,11 +193,37 @@ event(void *ctx, const struct watch_event *e)
 }
 
 static void
+calm_fired(struct timer *t)
+{
+	struct qmgr_hand *h = PP_CONTAINER(t, struct qmgr_hand, calm_timer);
+
+	/* A command is at work on whole queues, and tells when it has done. */
+	if (loop_now(h->q->loop) < h->quiet_until)
+		timer_start(h->q->loop, t, CALM_MS, calm_fired);
+	else
+		qmgr_scan(h->q);
+}
+
+/* A walk, but not beside those who make so many changes: when they pause. */
+static void
+walk_when_calm(struct qmgr_hand *h)
+{
+	int64_t now = loop_now(h->q->loop);
+
+	if (h->calm_timer.loop == NULL)
+		h->flood_since = now;
+	else if (now - h->flood_since > CALM_MAX_MS)
+		return;
+	timer_start(h->q->loop, &h->calm_timer, CALM_MS, calm_fired);
+}
+
+static void
 lost(void *ctx, int tag, const char *path)
 {
 	struct qmgr_hand *h = ctx;
 
-	h->walk = true;
+	h->batch_looks += LOOKS_AT_ONCE;
+	walk_when_calm(h);
 }
 
 static enum verdict
@@ -248,10 +278,28 @@ judge(struct qmgr_hand *h, const struct hand_note *n, bool is_second)
 static void
 look(struct qmgr_hand *h, const struct hand_note *n)
 {
-	if (h->looks < HAND_LOOKS_MAX)
+	bool is_quiet = loop_now(h->q->loop) < h->quiet_until;
+
+	if (h->batch_looks++ < LOOKS_AT_ONCE && !is_quiet && h->looks < HAND_LOOKS_MAX)
 		hand_look(h, n);
 	else
-		h->walk = true;
+		walk_when_calm(h);
+}
+
+/* The end of a batch. */
+static void
+batch_over(struct qmgr_hand *h)
+{
+	int64_t now = loop_now(h->q->loop);
+
+	/* The command is not through yet. */
+	if (h->batch_looks >= LOOKS_AT_ONCE && now < h->quiet_until &&
+	    h->quiet_until < now + QUIET_MORE_MS)
+		h->quiet_until = now + QUIET_MORE_MS;
+	h->batch_looks = 0;
+	if (h->walk)
+		qmgr_scan(h->q);
+	h->walk = false;
 }
 
 static void
@@ -265,9 +313,7 @@ later_fired(struct timer *t)
 			look(h, n);
 		note_free(&h->later, n);
 	}
-	if (h->walk)
-		qmgr_scan(h->q);
-	h->walk = false;
+	batch_over(h);
 }
 
 /* Waits in `later` and shows up again: the two are one. */
@@ -289,7 +335,6 @@ static void
 settled(void *ctx)
 {
 	struct qmgr_hand *h = ctx;
-	bool is_quiet = loop_now(h->q->loop) < h->quiet_until;
 	struct hand_note *n, *next;
 
 	HASH_ITER (hh, h->notes, n, next) {
@@ -297,11 +342,6 @@ settled(void *ctx)
 
 		join_later(h, n);
 		v = judge(h, n, false);
-		/* A command is at work on whole queues and will tell when it has done. */
-		if (v == LOOK && is_quiet) {
-			h->walk_later = true;
-			v = OURS;
-		}
 		if (v == LATER) {
 			HASH_DEL(h->notes, n);
 			if (h->later == NULL)
@@ -313,9 +353,7 @@ settled(void *ctx)
 			look(h, n);
 		note_free(&h->notes, n);
 	}
-	if (h->walk)
-		qmgr_scan(h->q);
-	h->walk = false;
+	batch_over(h);
 }
 
 void
@@ -432,6 +470,7 @@ qmgr_hand_stop(struct qmgr *q)
 		return;
 	watch_stop(h->watch);
 	timer_stop(&h->later_timer);
+	timer_stop(&h->calm_timer);
 	hand_gone_fini(h);
 }
 

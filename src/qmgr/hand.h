@@ -28,7 +28,9 @@ struct qmgr_hand {
 	unsigned gone_said, gone_unsaid;
 	struct hand_quiet *quiet;
 	int64_t quiet_until; /* for all */
-	bool walk_later;     /* when that is over */
+	unsigned batch_looks;
+	struct timer calm_timer; /* a flood of changes is going on */
+	int64_t flood_since;
 };
 
 /* What an event or a walk said of an id. Bits are HAND_BIT(queue). */
