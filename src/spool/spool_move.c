@@ -151,8 +151,7 @@ spool_find_blk(const struct spool *s, const char *id, const enum queue *queues,
 }
 
 int
-spool_find_path_blk(
-    const struct spool *s, enum queue q, const char *id, char path[SPOOL_PATH_MAX])
+spool_find_path_blk(const struct spool *s, enum queue q, const char *id, char path[SPOOL_PATH_MAX])
 {
 	struct stat st;
 

@@ -89,8 +89,8 @@ int spool_unlink_blk(const struct spool *s, enum queue q, const char *id);
 int spool_find_blk(const struct spool *s, const char *id, const enum queue *queues,
     enum queue *ret_queue, struct stat *ret_stat);
 /* Its path in that queue, at whatever depth it lies. -ENOENT. */
-int spool_find_path_blk(
-    const struct spool *s, enum queue q, const char *id, char path[SPOOL_PATH_MAX]);
+int
+spool_find_path_blk(const struct spool *s, enum queue q, const char *id, char path[SPOOL_PATH_MAX]);
 
 /* One file met by a scan. */
 struct spool_entry {
