@@ -353,8 +353,8 @@ read_queue(struct parse *p)
 		return damaged(p, at, "missing arrival time record");
 	if (p->env->sender == NULL)
 		return damaged(p, at, "missing sender record");
-	/* Postfix drops such a file; but it had recipients once. */
-	if (p->rcpts == 0 && p->size.rcpt_count > 0)
+	/* Postfix drops such a file; but nobody takes mail without recipients, so it had some. */
+	if (p->rcpts == 0)
 		return damaged(p, at, "no recipient record");
 	if (p->rcpts != p->size.rcpt_count)
 		buf_printf(p->why, "%srcpt count mismatch (%lld)", p->why->n > 0 ? "; " : "",

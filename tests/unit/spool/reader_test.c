@@ -109,7 +109,7 @@ static const struct {
     {"dup-sender", NULL, 2},
     {"len-overflow", "too many length bits, record type 84 at offset 97", (size_t)-1},
     {"len-past-eof", "unexpected EOF in data, record type 88 length 78 at offset 1085", 2},
-    {"no-rcpt", NULL, 0},
+    {"no-rcpt", "no recipient record at offset ", 0},
     {"no-sender", "missing sender record at offset ", (size_t)-1},
     {"no-time", "missing arrival time record at offset ", 2},
     {"orcpt-orphan", NULL, 2},
