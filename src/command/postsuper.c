@@ -160,8 +160,10 @@ open_log(struct postsuper *ps)
 	const struct params *p = ps->command.config->params;
 	struct str label = str_head(str_of(p->myhostname), str_index(str_of(p->myhostname), '.'));
 	char host[64];
-	struct log_options o = {
-	    .syslog_name = p->syslog_name, .host = host, .facility = LOG_MAIL, .to_stderr = 1};
+	struct log_options o = {.syslog_name = p->syslog_name,
+	    .host = host,
+	    .facility = log_facility(p->syslog_facility),
+	    .to_stderr = 1};
 
 	if (*p->maillog_file && str_starts(str_of(p->maillog_file), STR("/dev/")))
 		return; /* the daemon's standard output is not ours */

@@ -204,6 +204,16 @@ flush_now(void)
 static void
 log_line(unsigned level, const struct speaker *who, const char *fmt, va_list ap) PP_PRINTF(3, 0);
 
+/* By write(2) alone: dprintf(3) asks the kernel three times what standard error is. */
+static void
+show(const char *name, const char *text, size_t n)
+{
+	char line[LINE_MAX_BYTES + LOG_TAG_MAX + 4];
+	int len = snprintf(line, sizeof(line), "%s: %.*s", name, (int)n, text);
+
+	write_whole(2, line, len < (int)sizeof(line) ? (size_t)len : sizeof(line) - 1);
+}
+
 static void
 log_line(unsigned level, const struct speaker *who, const char *fmt, va_list ap)
 {
@@ -227,8 +237,7 @@ log_line(unsigned level, const struct speaker *who, const char *fmt, va_list ap)
 	if (!lg.running)
 		flush_now();
 	if (lg.to_stderr)
-		dprintf(2, "%s: %.*s", who->tag ? who->tag : who->program, (int)(n - (size_t)head),
-		    line + head);
+		show(who->tag ? who->tag : who->program, line + head, n - (size_t)head);
 	pthread_mutex_unlock(&lg.lock);
 }
 
