@@ -2,7 +2,8 @@
 
 Each round makes the spool anew for each system, in the same way: names follow the inode, so a copy
 would be renamed file by file when Postfix starts. What a command printed is counted, and what it
-did is counted in the directories, before its time is written down.
+did is counted in the directories, before its time is written down. A command starts when the
+daemon has finished with the one before, as with somebody who types.
 """
 
 import os
@@ -20,6 +21,21 @@ KINDS = ("pennypost", "postfix")
 TARGETS = {"postqueue -p": (10, 3), "postqueue -j": (10, 3), "qshape deferred": (10, 3),
            "postsuper -h ALL": (1.5, 1.5), "postsuper -H ALL": (1.5, 1.5),
            "postsuper -d ALL": (4, 4)}
+
+
+def cpu_ticks(pid):
+    """Of a process and its children."""
+    total = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file:
+                    fields = file.read().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(name) == pid or int(fields[1]) == pid:
+                total += int(fields[11]) + int(fields[12])
+    return total
 
 
 class Subject:
@@ -41,10 +57,12 @@ class Subject:
         self.options = options
         self.ids = self.spool.fill(options.number, options.domains)
         self.number = options.number
+        self.pid = None
 
     def start(self):
         if self.kind == "pennypost":
             self.system.spawn().wait_ready()
+            self.pid = self.system.pid()
             return
         system = self.system
         system.process, system.log = self.scratch.start(
@@ -53,9 +71,23 @@ class Subject:
         self.scratch.on_exit(system._end)
         while "daemon started" not in open(self.logfile, encoding="utf-8").read():
             assert system.process.poll() is None
+        with open(f"{system.queue}/pid/master.pid", encoding="ascii") as file:
+            self.pid = int(file.read())
+
+    def rest(self):
+        """Waits until the daemon does nothing: no tick of its processor time in three tenths."""
+        if not self.pid:
+            return
+        spent, since = cpu_ticks(self.pid), time.monotonic()
+        while time.monotonic() - since < 0.3:
+            time.sleep(0.05)
+            now = cpu_ticks(self.pid)
+            if now != spent:
+                spent, since = now, time.monotonic()
 
     def run(self, command, *arguments, given=None):
         """Seconds of a command; what it printed is in self.out."""
+        self.rest()
         if self.kind == "pennypost":
             argv, executable = self.system.argv(command, *arguments), None
         else:
