@@ -157,7 +157,8 @@ struct qmgr {
 	struct timer due_timer, scan_timer, details_timer;
 	struct qmgr_hand *hand;
 	unsigned generation, serial;
-	bool started; /* active/ is recovered: from here on what lies there is ours */
+	bool is_in_order; /* every file lies where its name belongs, since the start */
+	bool started;     /* active/ is recovered: from here on what lies there is ours */
 	bool scanning, rescan, has_scanned, incoming_waits, stopping;
 	struct timer stop_timer;
 	void (*stopped)(void *ctx);

@@ -22,6 +22,7 @@ enum {
 	WALK = 512,                      /* read by one job of a walk */
 	MISSING_MAX = 1000,              /* details: with more the files are walked instead */
 	ARENA_USED = 32 * 1024,
+	ORDER_WAIT = 10, /* ms */
 	LOOKS_WAIT = 2,  /* ms */
 	LOOKS_MAX = 250, /* times: who changes files without end gets what there is */
 };
@@ -251,12 +252,23 @@ memory_read(struct qmgr_listing *l)
 	return l->slot >= slots;
 }
 
+static void
+order_awaited(struct timer *t)
+{
+	run(PP_CONTAINER(t, struct qmgr_listing, timer));
+}
+
 /* Goes on with the queue it is at. */
 static void
 go_on(struct qmgr_listing *l)
 {
 	struct qmgr *q = l->q;
 
+	/* While files are moved to where they belong one may be missed. */
+	if (!q->is_in_order) {
+		timer_start(q->loop, &l->timer, ORDER_WAIT, order_awaited);
+		return;
+	}
 	/* After a start, or after a command moved much: the directories know it all already. */
 	if (*l->queue == QUEUE_DEFERRED && l->slot == 0 && l->ids == 0 && !l->from_files &&
 	    (!qmgr_deferred_complete(q) || qmgr_deferred_missing(q) > MISSING_MAX))

@@ -222,8 +222,6 @@ scan_work(struct lane_job *job)
 	const struct spool *sp = s->q->spool;
 	int rc;
 
-	if (s->is_first)
-		put_in_order(s);
 	/* The watch first, so that nothing happens between it and the walk. */
 	s->watch_rc = qmgr_hand_watch_blk(s->q, s->touch_incoming, s->denied);
 	for (size_t i = 0; i < PP_COUNT(queues); i++) {
@@ -307,18 +305,34 @@ recover_work(struct lane_job *job)
 }
 
 static void
-recover_done(struct lane_job *job)
+order_work(struct lane_job *job)
+{
+	put_in_order(PP_CONTAINER(job, struct scan, job));
+}
+
+static void
+order_done(struct lane_job *job)
 {
 	struct scan *s = PP_CONTAINER(job, struct scan, job);
 	struct qmgr *q = s->q;
 
 	mem_free(s);
 	q->jobs--;
+	q->is_in_order = true;
+	qmgr_idle_check(q);
+}
+
+static void
+recover_done(struct lane_job *job)
+{
+	struct scan *s = PP_CONTAINER(job, struct scan, job);
+	struct qmgr *q = s->q;
+
 	q->started = true;
+	lane_run(q->o.disk, lane_key("scan"), &s->job, order_work, order_done);
 	if (!q->stopping)
 		qmgr_hand_start(q);
-	qmgr_scan(q);
-	qmgr_idle_check(q);
+	qmgr_scan(q); /* behind it */
 }
 
 void
@@ -328,6 +342,7 @@ qmgr_recover(struct qmgr *q)
 
 	s->q = q;
 	s->now = qmgr_now();
+	s->uid = geteuid();
 	q->jobs++;
 	lane_run(q->o.disk, lane_key("scan"), &s->job, recover_work, recover_done);
 }
