@@ -95,7 +95,7 @@ notice_queued(void *ctx, const struct status *st, const char *id)
 	if (st->cls != STATUS_OK) {
 		log_warn("bounce", "%s: %s notification: %s", b->id, report_name(b->report.kind),
 		    st->text);
-		bounce_end(b, -EIO);
+		bounce_end(b, st->cls == STATUS_PERM ? -EBADMSG : -EIO);
 		return;
 	}
 	log_info("bounce", "%s: %s notification: %s", b->id, report_name(b->report.kind), id);
@@ -172,7 +172,8 @@ copy_original(struct bounce *b)
 	}
 	/* A damaged original still gets its notice: with as much of it as could be read. */
 	if (rc < 0)
-		log_warn("bounce", "%s: reading the original: %s", b->id, strerror(-rc));
+		log_warn("bounce", "%s: reading the original: %s", b->id,
+		    rc == -EBADMSG ? body_error(b->body) : strerror(-rc));
 	if (!b->at_line_start)
 		cleanup_line(b->cleanup, STR(""), true);
 	notice_close(b);

@@ -237,8 +237,12 @@ original(struct cleanup *c, struct arena *a, const struct recipient *r, const ch
 	if (r->orcpt)
 		return r->orcpt;
 	quoted = address_quoted(a, str_of(c->source == CLEANUP_SMTP ? raw : address));
-	if (quoted == NULL)
+	/* What no grammar knows came from a local submission or from an old queue file, where the
+	 * delivery refuses it and its sender hears of it. */
+	if (quoted == NULL && c->source == CLEANUP_SMTP)
 		return NULL;
+	if (quoted == NULL)
+		quoted = address;
 	utf8 = c->source == CLEANUP_SUBMITTED && utf8_has_8bit(str_of(quoted));
 	return arena_printf(a, "%s;%s", utf8 ? "utf-8" : "rfc822", quoted);
 }

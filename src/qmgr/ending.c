@@ -18,8 +18,14 @@ notice_done(void *ctx, int rc)
 
 	q->jobs--;
 	if (rc < 0) {
-		log_warn("qmgr", "%s: its notice could not be queued: %s: trying again later",
-		    m->id, strerror(-rc));
+		/* A notice that cleanup will never take: its envelope is no good. */
+		m->is_damaged |= rc == -EBADMSG;
+		if (rc != -EBADMSG)
+			log_warn("qmgr",
+			    "%s: its notice could not be queued: %s: trying again later", m->id,
+			    strerror(-rc));
+		if (!m->has_deferred)
+			m->flushes = q->flushes;
 		m->has_deferred = true;
 		m->end_step = STEP_LEAVE;
 		qmgr_message_end(m);

@@ -338,6 +338,8 @@ write_done(struct lane_job *job)
 	if (m->rc < 0) {
 		/* What could not be marked is still an R: it will be tried again. */
 		log_warn("qmgr", "%s: writing its results: %s", m->id, strerror(-m->rc));
+		if (!m->has_deferred)
+			m->flushes = m->q->flushes;
 		m->has_deferred = true;
 	}
 	m->open_entries++;

