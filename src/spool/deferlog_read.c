@@ -3,7 +3,7 @@
  *
  * A block is read into views of the text, without a copy: a listing asks three fields of a hundred
  * thousand logs, a bounce asks all of one. Unknown names are skipped, and the only line that logs
- * had before Postfix 2.0 is understood.
+ * had before Postfix 2.0 is understood. Of a damaged block what is there is taken, as Postfix does.
  */
 #include <errno.h>
 #include "deferlog_read.h"
@@ -13,6 +13,9 @@ enum {
 	LOG_MAX = 64 * 1024 * 1024,
 	ENTRIES_MAX = 1000000,
 };
+
+static const struct str no_recipient = {"(recipient address unavailable)", 31};
+static const struct str no_reason = {"(description unavailable)", 25};
 
 const char *
 deferlog_address(struct arena *a, struct str text)
@@ -49,12 +52,13 @@ take_field(struct deferlog_block *b, struct str name, struct str value)
 		if (known[i].name.n != name.n || memcmp(known[i].name.p, name.p, name.n) != 0)
 			continue;
 		*(struct str *)(void *)((char *)b + known[i].at) = value;
-		b->named |= i == 0;
+		if (b->reason.n == 0)
+			b->reason = no_reason;
 		return;
 	}
 }
 
-/* "<address>: reason": all that logs before 2.0 had; the fields behind it overrule it. */
+/* "<address>: reason": all that logs before 2.0 had. What comes later overrules it. */
 static void
 take_old_line(struct deferlog_block *b, struct str line)
 {
@@ -64,9 +68,8 @@ take_old_line(struct deferlog_block *b, struct str line)
 		end += 1 + str_index(str_from(line, end + 1), '>');
 	if (end >= line.n)
 		return;
-	if (!b->named)
-		b->recipient = str_head(str_from(line, 1), end - 1);
-	if (b->reason.p == NULL)
+	b->recipient = str_head(str_from(line, 1), end - 1);
+	if (end + 3 < line.n)
 		b->reason = str_from(line, end + 3);
 }
 
@@ -78,13 +81,15 @@ take_line(struct deferlog_block *b, struct str line)
 	if (line.p[0] == '<')
 		take_old_line(b, line);
 	else if (str_isalnum(line.p[0]) && eq < line.n)
-		take_field(b, str_head(line, eq), str_from(line, eq + 1));
+		take_field(b, str_trim(str_head(line, eq)), str_trim(str_from(line, eq + 1)));
 }
 
 bool
 deferlog_next(struct str *text, struct deferlog_block *ret)
 {
-	*ret = (struct deferlog_block){0};
+	bool any = false;
+
+	*ret = (struct deferlog_block){.recipient = no_recipient, .reason = no_reason};
 	while (text->n > 0) {
 		size_t end = str_index(*text, '\n');
 		struct str line = str_head(*text, end);
@@ -93,12 +98,11 @@ deferlog_next(struct str *text, struct deferlog_block *ret)
 		line = str_head(line, str_index(line, '\0'));
 		if (line.n > 0)
 			take_line(ret, line);
-		else if (ret->recipient.p != NULL)
+		else if (any)
 			return true;
-		else
-			*ret = (struct deferlog_block){0};
+		any |= line.n > 0;
 	}
-	return ret->recipient.p != NULL;
+	return false; /* one that is not ended was not written to its end */
 }
 
 static const char *
@@ -174,6 +178,14 @@ deferlog_read_blk(const struct spool *s, enum queue q, const char *id, struct ar
 	rc = deferlog_text_blk(s, q, id, &text);
 	if (rc == 0)
 		deferlog_parse(buf_str(&text), a, ret, ret_n);
+	for (size_t i = 0; rc == 0 && i < *ret_n; i++) {
+		struct deferlog_entry *e = &(*ret)[i];
+
+		if (e->status.cls == 0)
+			e->status.cls = q == QUEUE_DEFER ? STATUS_TEMP : STATUS_PERM;
+		if (e->action == NULL)
+			e->action = q == QUEUE_DEFER ? "delayed" : "failed";
+	}
 	buf_fini(&text);
 	return rc;
 }

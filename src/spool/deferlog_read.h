@@ -5,14 +5,13 @@
 #include "internal.h"
 #include "pp/spool/deferlog.h"
 
-/* p = NULL: not given. */
+/* p = NULL: not given; recipient and reason always are, if only in words that say so. */
 struct deferlog_block {
 	struct str recipient, orig, offset, orcpt, notify, status, action, diagnostic, remote,
 	    reason;
-	bool named; /* the recipient is that of a field, not of the old line */
 };
 
-/* The next block that names a recipient. */
+/* The next block that ends with an empty line. */
 bool deferlog_next(struct str *text, struct deferlog_block *ret);
 /* Internal form of what stands in a log. */
 const char *deferlog_address(struct arena *a, struct str text);

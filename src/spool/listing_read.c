@@ -89,12 +89,6 @@ shown(struct arena *a, const char *internal)
 }
 
 static const char *
-logged_address(struct arena *a, struct str text)
-{
-	return plain_address(text) ? arena_str(a, text) : deferlog_address(a, text);
-}
-
-static const char *
 logged_dsn(struct arena *a, struct str text)
 {
 	struct status st = {.cls = STATUS_TEMP};
@@ -338,29 +332,24 @@ read_log(struct listing_read *r, const char *id, struct buf *big)
 
 struct entries {
 	struct listing_recipient *to;
-	const char **internal;
 	size_t n, cap;
 };
 
 static void
 add_entry(struct arena *a, struct entries *list, const struct deferlog_block *b)
 {
-	const char *internal = logged_address(a, b->recipient);
-
 	if (list->n == list->cap) {
 		struct entries old = *list;
 
 		list->cap = list->cap ? list->cap * 2 : RCPT_FIRST;
 		list->to = arena_alloc(a, list->cap * sizeof(*list->to));
-		list->internal = arena_alloc(a, list->cap * sizeof(*list->internal));
-		if (list->n > 0) {
+		if (list->n > 0)
 			memcpy(list->to, old.to, list->n * sizeof(*list->to));
-			memcpy(list->internal, old.internal, list->n * sizeof(*list->internal));
-		}
 	}
-	list->internal[list->n] = internal;
-	list->to[list->n++] = (struct listing_recipient){.address = shown(a, internal),
-	    .reason = b->reason.p ? arena_str(a, b->reason) : "",
+	/* In a log it stands as it is shown. */
+	list->to[list->n++] = (struct listing_recipient){
+	    .address = b->recipient.n > 0 ? arena_str(a, b->recipient) : "(MAILER-DAEMON)",
+	    .reason = arena_str(a, b->reason),
 	    .relay = b->remote.n > 0 ? arena_str(a, b->remote) : "none",
 	    .dsn = logged_dsn(a, b->status)};
 }
@@ -369,7 +358,7 @@ static bool
 in_few(const struct entries *list, const char *address)
 {
 	for (size_t i = 0; i < list->n; i++)
-		if (strcmp(list->internal[i], address) == 0)
+		if (strcmp(list->to[i].address, address) == 0)
 			return true;
 	return false;
 }
@@ -380,10 +369,10 @@ name_all(struct arena *a, const struct entries *list)
 	struct named *all = arena_alloc(a, list->n * sizeof(*all)), *set = NULL, *n;
 
 	for (size_t i = 0; i < list->n; i++) {
-		HASH_FIND_STR(set, list->internal[i], n);
+		HASH_FIND_STR(set, list->to[i].address, n);
 		if (n != NULL)
 			continue;
-		all[i].address = list->internal[i];
+		all[i].address = list->to[i].address;
 		HASH_ADD_KEYPTR(hh, set, all[i].address, strlen(all[i].address), &all[i]);
 	}
 	return set;
@@ -402,11 +391,13 @@ add_others(struct arena *a, const struct entries *log, const struct found *f, st
 	l->rcpt = to;
 	l->rcpt_count = log->n;
 	for (size_t i = 0; i < f->rcpt_count; i++) {
-		HASH_FIND_STR(set, f->rcpt[i], n);
-		if (n != NULL || (set == NULL && in_few(log, f->rcpt[i])))
+		const char *address = shown(a, f->rcpt[i]);
+
+		HASH_FIND_STR(set, address, n);
+		if (n != NULL || (set == NULL && in_few(log, address)))
 			continue;
 		to[l->rcpt_count++] = (struct listing_recipient){
-		    .address = shown(a, f->rcpt[i]), .reason = "", .relay = "", .dsn = ""};
+		    .address = address, .reason = "", .relay = "", .dsn = ""};
 	}
 	HASH_CLEAR(hh, set);
 }
@@ -419,7 +410,7 @@ add_recipients(struct listing_read *r, const struct found *f, struct str text, s
 
 	while (log.n < RCPT_MAX && deferlog_next(&text, &b))
 		add_entry(r->arena, &log, &b);
-	if (log.n == 1 && f->rcpt_count == 1 && strcmp(log.internal[0], f->rcpt[0]) == 0) {
+	if (log.n == 1 && f->rcpt_count == 1 && strcmp(log.to[0].address, f->rcpt[0]) == 0) {
 		l->rcpt = log.to; /* almost all deferred mail */
 		l->rcpt_count = 1;
 		return;

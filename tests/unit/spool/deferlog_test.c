@@ -55,15 +55,21 @@ odd_texts(void **state)
 	} t[] = {
 	    {"", 0, NULL, NULL},
 	    {"\n\n\n", 0, NULL, NULL},
-	    {"<a@x>: old style\n", 1, "a@x", "old style"},
-	    {"<a@x>: old style", 1, "a@x", "old style"},
-	    {"recipient=b@x\nreason=r\nnew_thing=1\n", 1, "b@x", "r"},
+	    {"<a@x>: old style\n\n", 1, "a@x", "old style"},
+	    {"<a@x>: old style", 0, NULL, NULL}, /* not written to its end */
+	    {"recipient=a@x\nreason=r\n\nrecipient=b@x\nrea", 1, "a@x", "r"},
+	    {"recipient=b@x\nreason=r\nnew_thing=1\n\n", 1, "b@x", "r"},
+	    {"recipient = b@x \nreason =  two  words \n\n", 1, "b@x", "two  words"},
 	    {"<a@x>: l\nrecipient=\"a b\"@x\nreason=r\n\n", 1, "a b@x", "r"},
-	    {"recipient=<>\nreason=r\n", 1, "", "r"},
-	    {"reason=no recipient\n", 0, NULL, NULL},
-	    {"recipient=b@x\noffset=-5\nnotify_flags=99\nstatus=junk\n", 1, "b@x", NULL},
-	    {"<unfinished\n", 0, NULL, NULL},
-	    {"# comment\n=x\nrecipient=c@x\n", 1, "c@x", NULL},
+	    {"recipient=b@x\nreason=r\n<a@x>: later\n\n", 1, "a@x", "later"},
+	    {"recipient=<>\nreason=r\n\n", 1, "", "r"},
+	    {"<>: null\n\n", 1, "", "null"},
+	    {"reason=r\n\n", 1, "(recipient address unavailable)", "r"},
+	    {"recipient=b@x\noffset=-5\nnotify_flags=99\nstatus=junk\n\n", 1, "b@x", NULL},
+	    {"<unfinished\n\n", 1, "(recipient address unavailable)", NULL},
+	    {"# comment\n=x\nrecipient=c@x\n\n", 1, "c@x", NULL},
+	    {"recipient=c@x\nreason=x\nreason=\n\n", 1, "c@x", NULL},
+	    {"recipient=c@x\nreason=x\1y\n \n\n", 1, "c@x", "x\1y"},
 	};
 
 	for (size_t i = 0; i < PP_COUNT(t); i++) {
@@ -76,13 +82,78 @@ odd_texts(void **state)
 		if (n > 0) {
 			assert_string_equal(e[0].recipient, t[i].recipient);
 			assert_int_equal(e[0].offset, 0);
-			if (t[i].reason)
-				assert_string_equal(e[0].status.text, t[i].reason);
-			else
-				assert_null(e[0].status.text);
+			assert_string_equal(e[0].status.text,
+			    t[i].reason ? t[i].reason : "(description unavailable)");
 		}
 		arena_fini(&a);
 	}
+}
+
+/* What a log does not say is what its directory means. */
+static void
+defaults_of_a_directory(void **state)
+{
+	static const struct {
+		enum queue q;
+		const char *path, *dsn, *action;
+	} t[] = {{QUEUE_DEFER, "defer/A/ABC", "4.0.0", "delayed"},
+	    {QUEUE_BOUNCE, "bounce/ABC", "5.0.0", "failed"},
+	    {QUEUE_TRACE, "trace/ABC", "5.0.0", "failed"}};
+	char dir[64];
+	struct spool *s;
+
+	spool_dir_make(dir);
+	s = spool_dir_open(dir, false, 0);
+	assert_int_equal(fsio_mkdir(spool_dirfd(s), "defer/A", 0700), 0);
+	for (size_t i = 0; i < PP_COUNT(t); i++) {
+		struct arena a = {0};
+		struct deferlog_entry *e;
+		size_t n;
+
+		test_write(spool_dirfd(s), t[i].path, STR("<a@x>: old\n\n"), 0600);
+		assert_int_equal(deferlog_read_blk(s, t[i].q, "ABC", &a, &e, &n), 0);
+		assert_int_equal(n, 1);
+		assert_string_equal(status_dsn(&e[0].status).text, t[i].dsn);
+		assert_string_equal(e[0].action, t[i].action);
+		arena_fini(&a);
+	}
+	spool_close(s);
+	spool_dir_remove(dir);
+}
+
+static void
+ten_thousand_entries(void **state)
+{
+	enum { ENTRIES = 10000 };
+	struct deferlog_entry *all = mem_alloc(ENTRIES * sizeof(*all)), *got;
+	struct arena a = {0};
+	struct spool *s;
+	char dir[64];
+	size_t n;
+
+	spool_dir_make(dir);
+	s = spool_dir_open(dir, false, 0);
+	for (size_t i = 0; i < ENTRIES; i++)
+		all[i] =
+		    (struct deferlog_entry){.recipient = arena_printf(&a, "user%zu@dest.test", i),
+			.offset = (off_t)(100 + 30 * i),
+			.action = "delayed",
+			.status = status_make(&a, STATUS_TEMP, 4, 1, "connect to host %zu", i)};
+	/* In two rounds: the second is appended. */
+	assert_int_equal(deferlog_append_blk(s, QUEUE_DEFER, "ABC", all, ENTRIES / 2), 0);
+	assert_int_equal(
+	    deferlog_append_blk(s, QUEUE_DEFER, "ABC", all + ENTRIES / 2, ENTRIES / 2), 0);
+	assert_int_equal(deferlog_read_blk(s, QUEUE_DEFER, "ABC", &a, &got, &n), 0);
+	assert_int_equal(n, ENTRIES);
+	for (size_t i = 0; i < n; i += 999) {
+		assert_string_equal(got[i].recipient, all[i].recipient);
+		assert_int_equal(got[i].offset, all[i].offset);
+		assert_string_equal(got[i].status.text, all[i].status.text);
+	}
+	mem_free(all);
+	arena_fini(&a);
+	spool_close(s);
+	spool_dir_remove(dir);
 }
 
 /* A remote server's text must not become lines of the log. */
@@ -216,6 +287,8 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(logs_round_trip),
 	    cmocka_unit_test(odd_texts),
+	    cmocka_unit_test(defaults_of_a_directory),
+	    cmocka_unit_test(ten_thousand_entries),
 	    cmocka_unit_test(nothing_is_injected),
 	    cmocka_unit_test(appending_and_reading),
 	    cmocka_unit_test(marks),
