@@ -4,6 +4,7 @@ import collections
 import os
 import re
 import time
+import urllib.error
 import urllib.request
 
 import pp_harness
@@ -45,7 +46,7 @@ class Exporter:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
                     text = answer.read().decode()
                 break
-            except ConnectionRefusedError:
+            except urllib.error.URLError:  # it says that it listens before it does
                 assert self.process.poll() is None
         found = {}
         for name, labels, value in re.findall(r"(?m)^(postfix\w+)(?:\{(.*)\})? (\S+)$", text):
