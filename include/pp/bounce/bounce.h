@@ -2,8 +2,8 @@
  * bounce.h - who is told what, when: non-delivery, delay and success reports (RFC 3464).
  * THREAD the loop that asks (qmgr); files are read on the disk lane; the notice goes through
  * cleanup. OWNS   the request frees itself after done. ERRORS done(ctx, 0 or -errno): on an error
- * nothing was sent and the logs are kept: try again; -EBADMSG = it will always be refused. SEE    RFC 3461 6, RFC 3464, bounce(5) of
- * Postfix.
+ * nothing was sent and the logs are kept: try again; -EBADMSG = it will always be refused. SEE RFC
+ * 3461 6, RFC 3464, bounce(5) of Postfix.
  */
 #pragma once
 #include "pp/cleanup/cleanup.h"
