@@ -134,6 +134,7 @@ all_created(struct daemon *d)
 	if (d->showq == NULL)
 		log_warn("master", "%s: the queue cannot be listed", buf_cstr(&err));
 	buf_fini(&err);
+	daemon_triggers_open(d);
 	d->phase = PHASE_OPEN;
 	d->io_open = d->io_count;
 	for (unsigned i = 0; i < d->io_count; i++)
@@ -230,6 +231,7 @@ daemon_io_ended(struct daemon *d)
 	daemon_watchers_end(d);
 	control_server_free(d->control);
 	control_server_free(d->showq);
+	daemon_triggers_close(d);
 	for (size_t i = 0; i < PP_COUNT(d->signals); i++)
 		signal_unwatch(d->signals[i]);
 	/* Answers of the lanes still reach all loops; writers given up from here on clean up at

@@ -99,7 +99,7 @@ struct daemon {
 	struct qmgr_agent agents[AGENTS_MAX];
 	size_t agent_count;
 	struct pickup *pickup;
-	struct control_server *control, *showq;
+	struct control_server *control, *showq, *triggers[2];
 	struct signal_watch *signals[3];
 	LIST_HEAD(, watcher) watchers;
 	struct reload *reload;
@@ -163,6 +163,9 @@ void rights_free(struct generation *g);
 /* showq.c */
 void daemon_order_list(void *ctx, struct control_request *r, const char *arg);
 extern const struct control_command daemon_showq;
+/* trigger.c */
+void daemon_triggers_open(struct daemon *d);
+void daemon_triggers_close(struct daemon *d);
 /* start.c */
 int daemon_prepare(struct daemon *d, const struct say *say, void (*log_ready)(void *ctx));
 void daemon_log_setup(const struct config *cfg, uid_t uid, bool to_stderr);
