@@ -134,6 +134,21 @@ bulk_expire_blk(const struct bulk *b, enum queue q, int64_t *count)
 	return rc;
 }
 
+/* Made by root and not given away yet, when that was killed: nobody could use it. */
+static int
+give_away(const struct spool *s, uid_t uid)
+{
+	int fd = fsio_open_dir(s->dirfd, SPOOL_DELETED), rc = 0;
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) == 0 && st.st_uid == geteuid() && st.st_uid != uid)
+		rc = fsio_chown(fd, uid, (gid_t)-1);
+	fsio_close(fd);
+	return rc;
+}
+
 int
 bulk_prepare_blk(const struct spool *s, uid_t uid, gid_t gid)
 {
@@ -144,6 +159,8 @@ bulk_prepare_blk(const struct spool *s, uid_t uid, gid_t gid)
 		if (strcmp(d->name, SPOOL_DELETED) != 0)
 			continue;
 		rc = spool_make_directory(s->dirfd, d, uid, gid);
+		if (rc == 0 && geteuid() == 0)
+			rc = give_away(s, uid);
 		return rc < 0 ? rc : 0;
 	}
 	return -EINVAL;

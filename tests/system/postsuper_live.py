@@ -187,6 +187,7 @@ def test_killed_in_the_middle(thousands):
     system, spool, ids = thousands
     keep = set(ids[::2])
     system.must("postsuper", "-h", "-", input="".join(f"{one}\n" for one in keep))
+    os.mkdir(f"{system.queue}/deleted", 0o700)  # killed before it was given to the owner
     for delay in (0.002, 0.004, 0.006, 0.008, 0.010, 0.012, 0.014, 0.016, 0.020, 0.030):
         killed_after(system, delay, "-d", "ALL", "deferred")
         assert set(os.listdir(f"{system.queue}/hold")) == keep
