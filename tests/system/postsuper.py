@@ -30,8 +30,9 @@ MAIL = [
 DEEP = [("deferred/{A}", 0o700, 3000), ("defer/{A}", 0o600, 10), ("deferred/2/2/{B}", 0o700, 30),
         ("hold/3/{C}", 0o700, 44), ("incoming/4/5/{D}", 0o700, 33), ("deferred/9/{E}", 0o700, 34),
         ("hold/6", "dir", 0)]
+# No name shorter than five characters that is a queue id: Postfix looks for the inode behind its end.
 ODD = [("hold/{E}", 0o700, 4000), ("deferred/1/sub", "dir", 0), ("deferred/x.y", 0o700, 10),
-       ("hold/link", "link", 0), ("hold/fifo", "fifo", 0), ("hold/1", "dir", 0), ("hold/abc", 0o700, 9),
+       ("hold/link", "link", 0), ("hold/fifo", "fifo", 0), ("hold/1", "dir", 0), ("hold/a.c", 0o700, 9),
        ("deferred/1/{A}", 0o700, 5), ("incoming/1234.567", 0o600, 10), ("maildrop/zz", "dir", 0),
        ("incoming/1235.567", 0o700, 10), ("hold/bogus-name", 0o600, 20), ("hold/.hidden", 0o700, 2),
        ("deferred/full", "dir", 0), ("deferred/full/file", 0o700, 0), ("incoming/{K}", 0o600, 800000),
