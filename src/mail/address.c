@@ -164,6 +164,31 @@ address_quoted(struct arena *a, struct str internal)
 }
 
 const char *
+address_shown(struct arena *a, struct str internal)
+{
+	struct str local, domain;
+	bool has_domain = address_split(internal, &local, &domain);
+	bool quotes = local_needs_quotes(local);
+	char *text = arena_alloc(a, 2 * internal.n + sizeof("\"\"@")), *to = text;
+
+	if (quotes)
+		*to++ = '"';
+	for (size_t i = 0; i < local.n; i++) {
+		if (quotes && str_index(STR("\"\\\r"), local.p[i]) < 3)
+			*to++ = '\\';
+		*to++ = utf8_iscontrol(local.p[i]) ? '?' : local.p[i];
+	}
+	if (quotes)
+		*to++ = '"';
+	if (has_domain)
+		*to++ = '@';
+	for (size_t i = 0; has_domain && i < domain.n; i++)
+		*to++ = utf8_iscontrol(domain.p[i]) ? '?' : domain.p[i];
+	*to = '\0';
+	return text;
+}
+
+const char *
 address_domain_key(struct arena *a, struct str domain)
 {
 	if (domain.n && domain.p[domain.n - 1] == '.')

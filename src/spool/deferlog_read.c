@@ -73,6 +73,17 @@ take_old_line(struct deferlog_block *b, struct str line)
 		b->reason = str_from(line, end + 3);
 }
 
+/* Of blanks: a control, which was written for damage only, is shown. */
+static struct str
+trimmed(struct str s)
+{
+	while (s.n > 0 && s.p[0] == ' ')
+		s = str_from(s, 1);
+	while (s.n > 0 && s.p[s.n - 1] == ' ')
+		s.n--;
+	return s;
+}
+
 static void
 take_line(struct deferlog_block *b, struct str line)
 {
@@ -81,7 +92,7 @@ take_line(struct deferlog_block *b, struct str line)
 	if (line.p[0] == '<')
 		take_old_line(b, line);
 	else if (str_isalnum(line.p[0]) && eq < line.n)
-		take_field(b, str_trim(str_head(line, eq)), str_trim(str_from(line, eq + 1)));
+		take_field(b, trimmed(str_head(line, eq)), trimmed(str_from(line, eq + 1)));
 }
 
 bool

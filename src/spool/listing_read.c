@@ -16,6 +16,7 @@
 #include "listing_read.h"
 #include "pp/base/hash.h"
 #include "pp/mail/address.h"
+#include "pp/mail/utf8.h"
 #include "pp/spool/reader.h"
 
 enum {
@@ -71,20 +72,21 @@ plain_address(struct str s)
 static const char *
 shown(struct arena *a, const char *internal)
 {
-	const char *quoted;
-	char *clean;
-
 	if (*internal == '\0')
 		return "MAILER-DAEMON";
 	if (plain_address(str_of(internal)))
 		return internal;
-	quoted = address_quoted(a, str_of(internal));
-	if (quoted != NULL)
-		return quoted;
-	clean = arena_strdup(a, internal);
-	for (char *p = clean; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			*p = '?';
+	return address_shown(a, str_of(internal));
+}
+
+static const char *
+logged(struct arena *a, struct str text)
+{
+	char *clean = arena_alloc(a, text.n + 1);
+
+	for (size_t i = 0; i < text.n; i++)
+		clean[i] = utf8_iscontrol(text.p[i]) ? '?' : text.p[i];
+	clean[text.n] = '\0';
 	return clean;
 }
 
@@ -284,7 +286,7 @@ read_message(
 	w.size = ret_stat->st_size;
 	if (rc == 0 && read_by_hand(r, &w, f) == 1)
 		rc = read_by_reader(r, dirfd, name, f);
-	if (!f->have_size)
+	if (!f->have_size || f->size.data_size < 0)
 		f->size.data_size = w.size;
 	fsio_close(w.fd);
 	if (rc == 0 && f->sender == NULL)
@@ -348,9 +350,9 @@ add_entry(struct arena *a, struct entries *list, const struct deferlog_block *b)
 	}
 	/* In a log it stands as it is shown. */
 	list->to[list->n++] = (struct listing_recipient){
-	    .address = b->recipient.n > 0 ? arena_str(a, b->recipient) : "(MAILER-DAEMON)",
-	    .reason = arena_str(a, b->reason),
-	    .relay = b->remote.n > 0 ? arena_str(a, b->remote) : "none",
+	    .address = b->recipient.n > 0 ? logged(a, b->recipient) : "(MAILER-DAEMON)",
+	    .reason = logged(a, b->reason),
+	    .relay = b->remote.n > 0 ? logged(a, b->remote) : "none",
 	    .dsn = logged_dsn(a, b->status)};
 }
 
@@ -432,7 +434,7 @@ listing_read(struct listing_read *r, enum queue q, const char *id, int dirfd, co
 		return rc;
 	*ret = (struct listing){.queue = q,
 	    .id = id,
-	    .arrival = f.arrival_us ? f.arrival_us / 1000000 : (int64_t)st.st_mtime,
+	    .arrival = f.arrival_us >= 1000000 ? f.arrival_us / 1000000 : (int64_t)st.st_mtime,
 	    .size = f.size.data_size,
 	    .forced_expire = (st.st_mode & MODE_EXPIRED) != 0,
 	    .sender = shown(r->arena, f.sender)};

@@ -5,6 +5,7 @@ import re
 
 import pp_harness
 import pp_peers
+import pp_spool
 import pytest
 
 DEFER = {"RCPT": "450 4.2.0 try later"}
@@ -151,3 +152,47 @@ def test_ids_of_both_shapes(scratch, root, long_ids):
                                              enable_long_queue_ids=long_ids)
     assert paragraphs(pp_harness.postfix_tool(config, "postqueue", "-p").stdout) == \
         paragraphs(listing)
+
+
+HOSTILE = [
+    # sender, recipients, reasons of the first of them
+    ("a\tb\x01@c.test", ["x\x7f\r\x1b[2J@e.test", 'say "hi"@e.test', "plain@e.test"],
+     ["tab\there\x01\x7f", "bell\x07 feed\x0c return\r", "\rreturn first"]),
+    ("two words@c d", ["..@..", " ", "@", "a@", "@b", "lead @x", "a b@x\ty"], []),
+    ("back\\slash\"quote@x", ["\x01\x02@x", "tab\t"], []),
+]
+
+
+def test_hostile_bytes(scratch, root):
+    """What mail has that somebody else put there: to the byte as Postfix shows it."""
+    system = pp_harness.Pennypost(scratch)
+    spool = pp_spool.Spool(system.queue)
+    for number, (sender, recipients, reasons) in enumerate(HOSTILE):
+        data, offsets = pp_spool.queue_file(sender, recipients, 1795000000, number,
+                                            [b"Subject: hostile", b"", b"text"])
+        log = pp_spool.defer_log([(to, at, "4.0.0", why, "")
+                                  for to, at, why in zip(recipients, offsets, reasons)])
+        with pp_spool.as_user(spool.owner):
+            spool.put("deferred", data, 1795000000, number, 1795000000, log if reasons else None)
+    config = pp_harness.postfix_tools_config(scratch, system.queue)
+    theirs = pp_harness.postfix_tool(config, "postqueue", "-j").stdout
+    ours = without_additions(system.must("postqueue", "-j"))
+    assert sorted(ours.splitlines()) == sorted(theirs.splitlines())
+    theirs = pp_harness.postfix_tool(config, "postqueue", "-p").stdout
+    assert paragraphs(system.must("postqueue", "-p")) == paragraphs(theirs)
+
+
+@pytest.mark.parametrize("old, new", [(b"C\x5f             32", b"C\x5f             -5"),
+                                      (b"1795000000 5", b"0000000000 5")])
+def test_damaged_numbers(scratch, root, old, new):
+    """A size or an arrival that cannot be: those of the file instead, as Postfix does."""
+    system = pp_harness.Pennypost(scratch)
+    spool = pp_spool.Spool(system.queue)
+    data, _ = pp_spool.queue_file("s@x.test", ["r@x.test"], 1795000000, 5,
+                                  [b"Subject: numbers", b"", b"text in it"])
+    assert old in data
+    with pp_spool.as_user(spool.owner):
+        spool.put("deferred", data.replace(old, new, 1), 1795000000, 5, 1796000000)
+    config = pp_harness.postfix_tools_config(scratch, system.queue)
+    theirs = pp_harness.postfix_tool(config, "postqueue", "-j").stdout
+    assert without_additions(system.must("postqueue", "-j")) == theirs

@@ -46,6 +46,8 @@ bool address_valid(struct str internal);
 int address_quote(struct buf *to, struct str internal);
 /* The same into an arena; NULL when it has controls. */
 const char *address_quoted(struct arena *a, struct str internal);
+/* The same for a listing: controls, which only damaged mail has, are shown as `?`. */
+const char *address_shown(struct arena *a, struct str internal);
 
 /* At the last @. False = no @: all is local part, the domain is empty. */
 bool address_split(struct str internal, struct str *ret_local, struct str *ret_domain);
