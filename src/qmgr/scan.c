@@ -18,6 +18,7 @@ struct scan {
 	struct qmgr *q;
 	bool is_first; /* of this run */
 	bool touch_incoming;
+	bool has_purged;
 	int watch_rc, rc;
 	char denied[SPOOL_PATH_MAX];
 	int64_t now;
@@ -137,36 +138,6 @@ put_right(const struct scan *s, const struct spool_entry *e)
 		    strerror(-rc));
 }
 
-static int
-seen(void *ctx, const struct spool_entry *e)
-{
-	struct scan *s = ctx;
-	struct scan_entry *to;
-	bool is_odd = !spool_ready(&e->st) || (s->uid != 0 && e->st.st_uid != s->uid);
-
-	if (!S_ISREG(e->st.st_mode))
-		return 0;
-	if (is_odd && e->queue == QUEUE_INCOMING && e->st.st_uid == s->uid)
-		return 0; /* being written */
-	if (e->misplaced)
-		put_right(s, e);
-	if (e->queue == QUEUE_HOLD && !is_odd)
-		return 0;
-	if (s->batch == NULL) {
-		s->batch = MEM_NEW(struct scan_batch);
-		s->batch->q = s->q;
-		s->batch->queue = e->queue;
-	}
-	to = &s->batch->e[s->batch->n++];
-	snprintf(to->id, sizeof(to->id), "%s", e->id);
-	to->mtime = e->st.st_mtim.tv_sec;
-	to->mode = e->st.st_mode;
-	to->is_odd = is_odd || e->misplaced;
-	if (s->batch->n == BATCH)
-		batch_send(s);
-	return 0;
-}
-
 static void
 repaired(void *ctx, const struct repair_note *n)
 {
@@ -192,25 +163,72 @@ repaired(void *ctx, const struct repair_note *n)
 		    n->to ? n->to : "");
 }
 
-/* What the last run may have left behind. */
+/* The first walk looks at every file anyway. */
+static bool
+is_purged(struct scan *s, const struct spool_entry *e)
+{
+	bool is_gone =
+	    e->queue != QUEUE_ACTIVE && repair_purge_one_blk(s->q->spool, e, s->now, repaired, s);
+
+	s->has_purged |= is_gone;
+	return is_gone;
+}
+
+static int
+seen(void *ctx, const struct spool_entry *e)
+{
+	struct scan *s = ctx;
+	struct scan_entry *to;
+	bool is_odd = !spool_ready(&e->st) || (s->uid != 0 && e->st.st_uid != s->uid);
+
+	if (!S_ISREG(e->st.st_mode) || (s->is_first && is_purged(s, e)) ||
+	    !spool_id_valid(str_of(e->id)))
+		return 0;
+	if (is_odd && e->queue == QUEUE_INCOMING && e->st.st_uid == s->uid)
+		return 0; /* being written */
+	if (e->misplaced)
+		put_right(s, e);
+	if (e->queue == QUEUE_HOLD && !is_odd)
+		return 0;
+	if (s->batch == NULL) {
+		s->batch = MEM_NEW(struct scan_batch);
+		s->batch->q = s->q;
+		s->batch->queue = e->queue;
+	}
+	to = &s->batch->e[s->batch->n++];
+	snprintf(to->id, sizeof(to->id), "%s", e->id);
+	to->mtime = e->st.st_mtim.tv_sec;
+	to->mode = e->st.st_mode;
+	to->is_odd = is_odd || e->misplaced;
+	if (s->batch->n == BATCH)
+		batch_send(s);
+	return 0;
+}
+
+/* The logs of what lies in deleted/ go when that is purged, without a word. */
+static void
+remove_orphans(struct scan *s)
+{
+	static const enum queue logs[] = {QUEUE_DEFER, QUEUE_BOUNCE, QUEUE_TRACE};
+	const struct spool *sp = s->q->spool;
+
+	if (bulk_purge_needed_blk(sp))
+		return;
+	for (size_t i = 0; i < PP_COUNT(logs); i++)
+		repair_orphans_blk(sp, logs[i], s->now, repaired, s);
+}
+
+/* What the last run may have left behind, as far as names tell. */
 static void
 put_in_order(struct scan *s)
 {
 	static const enum queue queues[] = {
 	    QUEUE_DEFER, QUEUE_BOUNCE, QUEUE_TRACE, QUEUE_INCOMING, QUEUE_DEFERRED, QUEUE_HOLD};
-	const struct spool *sp = s->q->spool;
 
-	for (size_t i = 0; i < PP_COUNT(queues); i++) {
-		repair_structure_blk(sp, queues[i], repaired, s);
-		if (queues[i] <= QUEUE_HOLD)
-			repair_purge_blk(sp, queues[i], s->now, repaired, s);
-	}
-	/* Now that every message is where it can be found. The logs of what lies in deleted/ go
-	 * when that is purged, without a word. */
-	if (bulk_purge_needed_blk(sp))
-		return;
-	for (size_t i = 0; i < PP_COUNT(queues) && queues[i] > QUEUE_HOLD; i++)
-		repair_orphans_blk(sp, queues[i], s->now, repaired, s);
+	for (size_t i = 0; i < PP_COUNT(queues); i++)
+		repair_structure_blk(s->q->spool, queues[i], repaired, s);
+	/* Now that every message is where it can be found. */
+	remove_orphans(s);
 }
 
 static void
@@ -224,14 +242,17 @@ scan_work(struct lane_job *job)
 
 	/* The watch first, so that nothing happens between it and the walk. */
 	s->watch_rc = qmgr_hand_watch_blk(s->q, s->touch_incoming, s->denied);
+	hand_settle_blk(sp);
 	for (size_t i = 0; i < PP_COUNT(queues); i++) {
 		if (queues[i] == QUEUE_HOLD && !s->is_first)
 			continue; /* nothing becomes of it but by an event */
-		rc = spool_scan_blk(sp, queues[i], seen, s);
+		rc = (s->is_first ? spool_scan_any_blk : spool_scan_blk)(sp, queues[i], seen, s);
 		if (rc < 0)
 			s->rc = rc;
 		batch_send(s);
 	}
+	if (s->has_purged)
+		remove_orphans(s);
 }
 
 static void

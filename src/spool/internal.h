@@ -51,16 +51,6 @@ int spool_finish_file(const struct spool *s, enum queue q, const char *path, int
 int spool_write_file(
     const struct spool *s, enum queue q, const char *path, struct str bytes, mode_t mode);
 
-/* A walk over a queue. any: also names that are no id, and directories that hash nothing. */
-struct scan {
-	const struct spool *spool;
-	enum queue queue;
-	bool any;
-	int (*each)(void *ctx, const struct spool_entry *e);
-	void *ctx;
-};
-int spool_scan(const struct scan *sc);
-
 /* One of the spool's directories, with the modes that Postfix gives it. */
 struct directory {
 	const char *name;

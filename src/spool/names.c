@@ -146,3 +146,26 @@ names_next(struct names *n, struct name *ret)
 	}
 	return 0;
 }
+
+bool
+names_path(const struct name *n, char path[SPOOL_PATH_MAX])
+{
+	return (size_t)snprintf(path, SPOOL_PATH_MAX, "%s/%s", n->dir->path, n->name) <
+	       SPOOL_PATH_MAX;
+}
+
+bool
+names_in_place(const struct spool *s, enum queue q, const struct name *n)
+{
+	int depth = s->hashed[q] ? s->depth : 0;
+	const char *letter = n->dir->path + strlen(spool_queue_name(q)) + 1;
+	char letters[SPOOL_DEPTH_MAX + 1];
+
+	if (n->dir->level != depth || depth == 0)
+		return n->dir->level == depth;
+	spool_hash_letters(n->name, letters);
+	for (int i = 0; i < depth; i++)
+		if (letter[i + i] != letters[i])
+			return false;
+	return true;
+}

@@ -39,3 +39,7 @@ int names_open_fd(struct names *n, const struct spool *s, enum queue q, int fd, 
  * and so are directories that were gone into. */
 int names_next(struct names *n, struct name *ret);
 void names_close(struct names *n);
+/* Below the queue directory. False: that is too long for a file of ours. */
+bool names_path(const struct name *n, char path[SPOOL_PATH_MAX]);
+/* Is that the directory which the id is hashed to? */
+bool names_in_place(const struct spool *s, enum queue q, const struct name *n);

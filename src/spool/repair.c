@@ -1,34 +1,26 @@
 /*
  * repair.c - what must be true of a spool before its mail is touched.
  *
- * Nothing here reads a message: names, types, modes and times are enough, so it costs one walk.
- * Every change is told to the caller, who logs it; one file that cannot be put right never keeps
- * the others from it. Ids of ours do not hold an inode, so no file is renamed to match its own.
+ * Nothing here reads a message. Where things lie is known by names and types alone, which come with
+ * the directories: a queue in order costs no system call per file. Every change is told to the
+ * caller, who logs it; one file that cannot be put right never keeps the others from it. Ids of
+ * ours do not hold an inode, so no file is renamed to match its own.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
-#include "internal.h"
-#include "pp/spool/repair.h"
+#include "names.h"
+#include "repair_internal.h"
 
 enum {
 	HALF_FILE_AGE = 7 * 86400, /* seconds; its writer may still be alive before */
 	CORRUPT_NAMES = 1000,
 	MICROSECOND_DIGITS = 5, /* the first of a short id */
-	ORPHAN_LOOKS = 2,       /* a message may move from one queue to another meanwhile */
 };
 
-struct repair {
-	const struct spool *spool;
-	int64_t now;
-	int64_t before; /* logs from then on may belong to mail that is being made */
-	repair_tell *tell;
-	void *ctx;
-};
-
-static void
-tell(const struct repair *r, enum repair_what what, const char *path, const char *to, int rc)
+void
+repair_say(const struct repair *r, enum repair_what what, const char *path, const char *to, int rc)
 {
 	const struct repair_note note = {.what = what, .path = path, .to = to, .rc = rc};
 
@@ -60,7 +52,7 @@ requeue_one(void *ctx, const struct spool_entry *e)
 	rc = fsio_set_mtime(r->spool->dirfd, e->path, r->now);
 	if (rc == 0)
 		rc = put_right(r, e->path, QUEUE_INCOMING, e->id, to);
-	tell(r, REPAIR_REQUEUED, e->path, rc < 0 ? NULL : to, rc);
+	repair_say(r, REPAIR_REQUEUED, e->path, rc < 0 ? NULL : to, rc);
 	return 0;
 }
 
@@ -72,15 +64,27 @@ repair_active_blk(const struct spool *s, int64_t now, repair_tell *tell_fn, void
 	return spool_scan_blk(s, QUEUE_ACTIVE, requeue_one, &r);
 }
 
+bool
+repair_purge_one_blk(const struct spool *s, const struct spool_entry *e, int64_t now,
+    repair_tell *tell_fn, void *ctx)
+{
+	const struct repair r = {.spool = s, .tell = tell_fn, .ctx = ctx};
+	int rc;
+
+	if (!S_ISREG(e->st.st_mode) || spool_ready(&e->st) ||
+	    now - (int64_t)e->st.st_mtime <= HALF_FILE_AGE)
+		return false;
+	rc = fsio_unlink(s->dirfd, e->path);
+	repair_say(&r, REPAIR_PURGED, e->path, NULL, rc);
+	return rc == 0;
+}
+
 static int
 purge_one(void *ctx, const struct spool_entry *e)
 {
 	const struct repair *r = ctx;
 
-	if (!S_ISREG(e->st.st_mode) || spool_ready(&e->st) ||
-	    r->now - (int64_t)e->st.st_mtime <= HALF_FILE_AGE)
-		return 0;
-	tell(r, REPAIR_PURGED, e->path, NULL, fsio_unlink(r->spool->dirfd, e->path));
+	repair_purge_one_blk(r->spool, e, r->now, r->tell, r->ctx);
 	return 0;
 }
 
@@ -88,18 +92,17 @@ int
 repair_purge_blk(const struct spool *s, enum queue q, int64_t now, repair_tell *tell_fn, void *ctx)
 {
 	struct repair r = {.spool = s, .now = now, .tell = tell_fn, .ctx = ctx};
-	/* Any name: Postfix's half files are called microsecond.pid. */
-	const struct scan sc = {.spool = s, .queue = q, .any = true, .each = purge_one, .ctx = &r};
 
 	PP_ASSERT(q <= QUEUE_HOLD); /* a log is never ready: its mode is 0600 */
-	return spool_scan(&sc);
+	/* Any name: Postfix's half files are called microsecond.pid. */
+	return spool_scan_any_blk(s, q, purge_one, &r);
 }
 
 /* ID#FIX: Postfix's postsuper was interrupted between its two renames. */
 static bool
-finish_one(const struct repair *r, const struct spool_entry *e)
+finish_one(const struct repair *r, const char *file, const char *path)
 {
-	struct str name = str_of(e->id), suffix = STR("#FIX");
+	struct str name = str_of(file), suffix = STR("#FIX");
 	char id[SPOOL_ID_MAX], to[SPOOL_PATH_MAX];
 	int rc;
 
@@ -110,8 +113,8 @@ finish_one(const struct repair *r, const struct spool_entry *e)
 		return false;
 	memcpy(id, name.p, name.n);
 	id[name.n] = '\0';
-	rc = put_right(r, e->path, e->queue, id, to);
-	tell(r, REPAIR_FINISHED, e->path, rc < 0 ? NULL : to, rc);
+	rc = put_right(r, path, r->queue, id, to);
+	repair_say(r, REPAIR_FINISHED, path, rc < 0 ? NULL : to, rc);
 	return true;
 }
 
@@ -129,33 +132,44 @@ is_made(struct str name)
 	return true;
 }
 
-static int
-structure_one(void *ctx, const struct spool_entry *e)
+static void
+structure_odd(const struct repair *r, const struct name *n, const char *path)
 {
-	const struct repair *r = ctx;
-	char to[SPOOL_PATH_MAX];
+	struct stat st;
 	int rc;
 
-	if (S_ISDIR(e->st.st_mode)) {
-		rc = fsio_rmdir(r->spool->dirfd, e->path);
-		tell(r, REPAIR_REMOVED_DIRECTORY, e->path, NULL, rc);
-		return 0;
+	if (n->type == DT_DIR) {
+		rc = fsio_rmdir(r->spool->dirfd, path);
+		repair_say(r, REPAIR_REMOVED_DIRECTORY, path, NULL, rc);
+		return;
 	}
-	if (!S_ISREG(e->st.st_mode)) {
-		tell(r, REPAIR_REMOVED, e->path, NULL, fsio_unlink(r->spool->dirfd, e->path));
-		return 0;
+	/* The name may be another file's by now. */
+	rc = fsio_stat(r->spool->dirfd, path, &st);
+	if (rc == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+		repair_say(r, REPAIR_REMOVED, path, NULL, fsio_unlink(r->spool->dirfd, path));
+}
+
+static void
+structure_one(const struct repair *r, const struct name *n)
+{
+	bool made = n->type == DT_REG && is_made(str_of(n->name));
+	char path[SPOOL_PATH_MAX], to[SPOOL_PATH_MAX];
+	int rc;
+
+	if ((made && names_in_place(r->spool, r->queue, n)) || !names_path(n, path))
+		return;
+	if (n->type != DT_REG) {
+		structure_odd(r, n, path);
+		return;
 	}
-	if (finish_one(r, e))
-		return 0;
-	if (!is_made(str_of(e->id))) {
-		tell(r, REPAIR_BOGUS, e->path, NULL, 0);
-		return 0;
+	if (finish_one(r, n->name, path))
+		return;
+	if (!made) {
+		repair_say(r, REPAIR_BOGUS, path, NULL, 0);
+		return;
 	}
-	if (!e->misplaced)
-		return 0;
-	rc = put_right(r, e->path, e->queue, e->id, to);
-	tell(r, REPAIR_MOVED, e->path, rc < 0 ? NULL : to, rc);
-	return 0;
+	rc = put_right(r, path, r->queue, n->name, to);
+	repair_say(r, REPAIR_MOVED, path, rc < 0 ? NULL : to, rc);
 }
 
 /* Hash directories below the configured depth, which are empty by now. */
@@ -183,7 +197,7 @@ prune(const struct repair *r, const char *path, int level, int depth)
 			continue;
 		prune(r, sub, level + 1, depth);
 		if (level >= depth && fsio_rmdir(r->spool->dirfd, sub) == 0)
-			tell(r, REPAIR_REMOVED_DIRECTORY, sub, NULL, 0);
+			repair_say(r, REPAIR_REMOVED_DIRECTORY, sub, NULL, 0);
 	}
 out:
 	closedir(dir);
@@ -192,54 +206,20 @@ out:
 int
 repair_structure_blk(const struct spool *s, enum queue q, repair_tell *tell_fn, void *ctx)
 {
-	struct repair r = {.spool = s, .tell = tell_fn, .ctx = ctx};
-	const struct scan sc = {
-	    .spool = s, .queue = q, .any = true, .each = structure_one, .ctx = &r};
-	int rc = spool_scan(&sc);
+	struct repair r = {.spool = s, .queue = q, .tell = tell_fn, .ctx = ctx};
+	struct names names;
+	struct name n;
+	int rc = names_open(&names, s, q);
 
+	names.dots = true;
+	while (rc == 0 && (rc = names_next(&names, &n)) == 1) {
+		structure_one(&r, &n);
+		rc = 0;
+	}
+	names_close(&names);
 	if (rc == 0 && q != QUEUE_MAILDROP)
 		prune(&r, spool_queue_name(q), 0, s->hashed[q] ? s->depth : 0);
 	return rc;
-}
-
-static bool
-has_message(const struct spool *s, const char *id)
-{
-	/* Where it is most likely comes first. */
-	static const enum queue queues[] = {QUEUE_DEFERRED, QUEUE_ACTIVE, QUEUE_HOLD,
-	    QUEUE_INCOMING, QUEUE_MAILDROP, QUEUE_CORRUPT, QUEUE_COUNT};
-	char path[SPOOL_PATH_MAX];
-	enum queue found;
-	struct stat st;
-
-	spool_path(s, queues[0], id, path);
-	if (fsio_stat(s->dirfd, path, &st) == 0)
-		return true;
-	for (int looks = 0; looks < ORPHAN_LOOKS; looks++)
-		if (spool_find_blk(s, id, queues, &found, &st) != -ENOENT)
-			return true; /* also when it cannot be known */
-	return false;
-}
-
-static int
-orphan_one(void *ctx, const struct spool_entry *e)
-{
-	const struct repair *r = ctx;
-
-	if (S_ISREG(e->st.st_mode) && (int64_t)e->st.st_mtime < r->before &&
-	    !has_message(r->spool, e->id))
-		tell(r, REPAIR_ORPHAN, e->path, NULL, fsio_unlink(r->spool->dirfd, e->path));
-	return 0;
-}
-
-int
-repair_orphans_blk(
-    const struct spool *s, enum queue q, int64_t before, repair_tell *tell_fn, void *ctx)
-{
-	struct repair r = {.spool = s, .before = before, .tell = tell_fn, .ctx = ctx};
-
-	PP_ASSERT(q == QUEUE_DEFER || q == QUEUE_BOUNCE || q == QUEUE_TRACE);
-	return spool_scan_blk(s, q, orphan_one, &r);
 }
 
 /* Looser than wanted is said; stricter is the administrator's choice. */
@@ -261,21 +241,21 @@ check_one(const struct repair *r, const struct directory *d, uid_t uid, gid_t gi
 		return;
 	}
 	if (!S_ISDIR(st.st_mode))
-		tell(r, REPAIR_MODE, d->name, "is not a directory", 0);
+		repair_say(r, REPAIR_MODE, d->name, "is not a directory", 0);
 	if (!d->to_root && st.st_uid != uid) {
 		snprintf(text, sizeof(text), "belongs to uid %ld, not to uid %ld", (long)st.st_uid,
 		    (long)uid);
-		tell(r, REPAIR_MODE, d->name, text, 0);
+		repair_say(r, REPAIR_MODE, d->name, text, 0);
 	}
 	if (group && st.st_gid != gid) {
 		snprintf(text, sizeof(text), "belongs to gid %ld, not to gid %ld", (long)st.st_gid,
 		    (long)gid);
-		tell(r, REPAIR_MODE, d->name, text, 0);
+		repair_say(r, REPAIR_MODE, d->name, text, 0);
 	}
 	if (st.st_mode & 0777 & ~want) {
 		snprintf(text, sizeof(text), "has mode %04o, which is more than %04o",
 		    (unsigned)st.st_mode & 07777, (unsigned)want);
-		tell(r, REPAIR_MODE, d->name, text, 0);
+		repair_say(r, REPAIR_MODE, d->name, text, 0);
 	}
 }
 

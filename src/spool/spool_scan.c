@@ -5,13 +5,21 @@
  * answered with -ENOENT by whatever the caller does to it.
  */
 #include <dirent.h>
-#include <stdio.h>
 #include "names.h"
+
+/* any: also names that are no id, and directories that hash nothing. */
+struct scan {
+	const struct spool *spool;
+	enum queue queue;
+	bool any;
+	int (*each)(void *ctx, const struct spool_entry *e);
+	void *ctx;
+};
 
 static int
 scan_name(const struct scan *sc, const struct name *n)
 {
-	char path[SPOOL_PATH_MAX], want[SPOOL_PATH_MAX];
+	char path[SPOOL_PATH_MAX];
 	struct spool_entry e = {.id = n->name, .queue = sc->queue, .path = path};
 	bool valid = spool_id_valid(str_of(n->name));
 
@@ -19,17 +27,14 @@ scan_name(const struct scan *sc, const struct name *n)
 		return 0;
 	if (fsio_stat(n->dir->fd, n->name, &e.st) < 0)
 		return 0;
-	if ((size_t)snprintf(path, sizeof(path), "%s/%s", n->dir->path, n->name) >= sizeof(path))
+	if (!names_path(n, path))
 		return 0;
-	if (valid) {
-		spool_path(sc->spool, sc->queue, n->name, want);
-		e.misplaced = strcmp(path, want) != 0;
-	}
+	e.misplaced = valid && !names_in_place(sc->spool, sc->queue, n);
 	return sc->each(sc->ctx, &e);
 }
 
-int
-spool_scan(const struct scan *sc)
+static int
+scan(const struct scan *sc)
 {
 	struct names names;
 	struct name name;
@@ -52,5 +57,14 @@ spool_scan_blk(const struct spool *s, enum queue q,
 {
 	const struct scan sc = {.spool = s, .queue = q, .each = each, .ctx = ctx};
 
-	return spool_scan(&sc);
+	return scan(&sc);
+}
+
+int
+spool_scan_any_blk(const struct spool *s, enum queue q,
+    int (*each)(void *ctx, const struct spool_entry *e), void *ctx)
+{
+	const struct scan sc = {.spool = s, .queue = q, .any = true, .each = each, .ctx = ctx};
+
+	return scan(&sc);
 }

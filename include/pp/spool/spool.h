@@ -104,6 +104,9 @@ struct spool_entry {
  * answer ends the scan and is returned. */
 int spool_scan_blk(const struct spool *s, enum queue q,
     int (*each)(void *ctx, const struct spool_entry *e), void *ctx);
+/* The same for every name: also those that are no id, and directories that hash nothing. */
+int spool_scan_any_blk(const struct spool *s, enum queue q,
+    int (*each)(void *ctx, const struct spool_entry *e), void *ctx);
 /* Moves a misplaced file to where its id is hashed; 0 when it lies there already. */
 int spool_adopt_blk(const struct spool *s, const struct spool_entry *e);
 /* Regular and (mode & 0700) == 0700. */

@@ -31,7 +31,7 @@ setup(void **state)
 	spool_dir_make(f->dir);
 	f->s = spool_dir_open(f->dir, false, 0);
 	f->fd = spool_dirfd(f->s);
-	buf_init(&f->notes, 10000);
+	buf_init(&f->notes, 20000);
 	*state = f;
 	return 0;
 }
@@ -191,6 +191,47 @@ logs_without_a_message(void **state)
 	assert_true(exists(f, "bounce/AAAAA9") && exists(f, "bounce/AAAAA1"));
 }
 
+/* So many that the names of the messages are walked. */
+static void
+many_logs(void **state)
+{
+	static const char *const queues[] = {"deferred", "hold", "corrupt"};
+	struct fixture *f = *state;
+	char path[64], name[32];
+	size_t orphans = 0, told = 0;
+
+	for (int c = 0; c < 16; c++) {
+		snprintf(path, sizeof(path), "deferred/%X", c);
+		assert_int_equal(fsio_mkdir(f->fd, path, 0700), 0);
+	}
+	for (unsigned i = 0; i < 3000; i++) {
+		snprintf(name, sizeof(name), "%05X%05X", i * 7919 & 0xfffff, i);
+		snprintf(path, sizeof(path), "bounce/%s", name);
+		put(f, path, 0600, i % 100 == 99 ? NOW : NOW - 10);
+		if (i % 2 == 0)
+			snprintf(path, sizeof(path), "deferred/%c/%s", name[0], name);
+		else
+			snprintf(path, sizeof(path), "%s/%s", queues[i % PP_COUNT(queues)], name);
+		if (i % 10 != 9)
+			put(f, path, 0700, NOW - 10);
+		else
+			orphans += i % 100 != 99;
+	}
+	/* No message, but of its name. */
+	put(f, "bounce/ABCDE1", 0600, NOW - 10);
+	assert_int_equal(fsio_mkdir(f->fd, "hold/ABCDE1", 0700), 0);
+	assert_int_equal(repair_orphans_blk(f->s, QUEUE_BOUNCE, NOW, note_down, &f->notes), 0);
+	assert_true(noted(f, "orphan bounce/ABCDE1\n"));
+	for (const char *p = buf_cstr(&f->notes); *p; p++)
+		told += *p == '\n';
+	assert_int_equal(told, orphans + 1);
+	assert_false(noted(f, "00000"));
+	for (unsigned i = 0; i < 3000; i++) {
+		snprintf(path, sizeof(path), "bounce/%05X%05X", i * 7919 & 0xfffff, i);
+		assert_int_equal(exists(f, path), i % 10 != 9 || i % 100 == 99);
+	}
+}
+
 static void
 corrupt_names_stay_free(void **state)
 {
@@ -256,6 +297,7 @@ main(int argc, char **argv)
 	    WITH(structure),
 	    WITH(other_depths),
 	    WITH(logs_without_a_message),
+	    WITH(many_logs),
 	    WITH(corrupt_names_stay_free),
 	    WITH(checks_change_nothing),
 	    WITH(adopting),
