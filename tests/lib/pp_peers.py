@@ -7,7 +7,7 @@ import ssl
 import threading
 
 from pp_harness import POSTFIX_SBIN, Postfix
-from pp_scratch import must, run
+from pp_scratch import TIMEOUT, must, run
 
 
 class Mail:
@@ -74,7 +74,7 @@ class Sink:
             self.mails.append(mail)
             self.changed.notify_all()
 
-    def wait(self, count, timeout=60):
+    def wait(self, count, timeout=TIMEOUT):
         """The mails, as soon as there are so many."""
         with self.changed:
             if not self.changed.wait_for(lambda: len(self.mails) >= count, timeout):
@@ -258,7 +258,7 @@ def smtp_source(port, *options, to="user@sink.peer.test", sender="source@client.
     argv = [f"{POSTFIX_SBIN}/smtp-source", "-f", sender, "-t", to, *map(str, options),
             f"inet:127.0.0.1:{port}"]
     if wait:
-        done = run(argv, timeout=300)
+        done = run(argv, timeout=5 * TIMEOUT)
         assert done.returncode == 0, done.stderr
         return done
     return scratch.start(argv, "smtp-source")

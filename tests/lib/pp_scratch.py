@@ -17,7 +17,7 @@ import threading
 import time
 
 TIMEOUT = float(os.environ.get("PENNYPOST_TEST_TIMEOUT") or
-                (120 if os.environ.get("PENNYPOST_SANITIZE") else 30))
+                (180 if os.environ.get("PENNYPOST_SANITIZE") else 60))
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("PENNYPOST_BUILD") or os.path.join(TOP, "build")
 

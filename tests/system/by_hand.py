@@ -11,6 +11,7 @@ import time
 import pp_harness
 import pp_peers
 import pytest
+from pp_scratch import TIMEOUT
 
 LATER = {"RCPT": "450 4.2.0 try later"}
 DAY = 86400
@@ -42,11 +43,11 @@ class Gate:
     def __call__(self, verb, argument):
         if verb == "DOT":
             self.reached.release()
-            assert self.opened.wait(60)
+            assert self.opened.wait(TIMEOUT)
         return None
 
     def wait(self):
-        assert self.reached.acquire(timeout=60)
+        assert self.reached.acquire(timeout=TIMEOUT)
 
 
 def start(scratch, answer=None, **main):
@@ -388,7 +389,7 @@ def test_thousands_deleted(scratch, root):
 
 def wait_count(system, count):
     """The daemon knows of so many deferred mails."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + TIMEOUT
     while f"deferred {count} " not in order(system, "status"):
         assert time.monotonic() < deadline, order(system, "status")
         system.events.wait_for(".", system.events.mark() - 1)
@@ -482,7 +483,7 @@ def test_what_a_command_does_is_not_said_twice(scratch, root):
     wait_count(system, 0)
     sink.answer = None
     stray = f"{system.queue}/hold/0123456789A"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + TIMEOUT
     while not system.log.find("0123456789A: gone from hold"):  # a hand is said again, soon after
         assert time.monotonic() < deadline
         scratch.file(stray, "text", 0o700)

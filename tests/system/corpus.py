@@ -8,7 +8,7 @@ import subprocess
 
 import pp_harness
 import pytest
-from pp_scratch import TOP
+from pp_scratch import TIMEOUT, TOP
 
 CORPUS = os.path.join(TOP, "tests", "corpus")
 QUEUES = ("maildrop", "incoming", "active", "deferred", "hold", "corrupt", "defer", "bounce", "trace")
@@ -128,7 +128,8 @@ class Programs:
         argv = self.system.argv("postcat", *arguments)
         results = []
         for program in (argv[0], REAL):
-            done = subprocess.run(["postcat", *argv[1:]], executable=program, env=self.env, capture_output=True, timeout=60,
+            done = subprocess.run(["postcat", *argv[1:]], executable=program, env=self.env,
+                                  capture_output=True, timeout=TIMEOUT,
                                   stdin=subprocess.DEVNULL, check=False)
             said = [line for line in done.stderr.splitlines()
                     if re.search(b"warning: |fatal: |option", line)]

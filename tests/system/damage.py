@@ -10,7 +10,7 @@ import zlib
 import pp_harness
 import pp_peers
 import pytest
-from pp_scratch import TOP
+from pp_scratch import TIMEOUT, TOP
 
 CORPUS = os.path.join(TOP, "tests", "corpus")
 
@@ -61,7 +61,7 @@ class Daemon:
         os.chown(made, self.owner if uid is None else uid, -1)
         os.rename(made, os.path.join(folder, name))
 
-    def settle(self, timeout=60):
+    def settle(self, timeout=TIMEOUT):
         """Until every ready file has been looked at; returns name -> queue of what there is."""
         deadline = time.monotonic() + timeout
         self.system.must("postqueue", "-f")
@@ -213,7 +213,7 @@ def test_mutations(scratch, root):
         ids.append(f"F{number:05d}ABC")
         daemon.put(queue, ids[-1], mutations.next(), 0o744 if number % 8 == 2 else 0o700,
                    12345 if number % 8 == 2 else None)
-    at = daemon.settle(240)
+    at = daemon.settle(4 * TIMEOUT)
     assert daemon.system.is_up()
     log = "\n".join(daemon.system.log.lines)
     ended = set(re.findall(r"qmgr\[\d+\]: (\w+): removed", log))

@@ -21,7 +21,7 @@ ZONES = {
 
 def start(scratch, port, dns=None, **main):
     dns = dns or pp_peers.Dns(scratch, ZONES)
-    return pp_harness.Pennypost(scratch, dns_resolvers=f"127.0.0.1:{dns.port}", dns_timeout="1s",
+    return pp_harness.Pennypost(scratch, dns_resolvers=f"127.0.0.1:{dns.port}",
                                 smtp_tcp_port=str(port), **main).start()
 
 
@@ -106,7 +106,7 @@ def test_server_failure_defers(scratch):
 def test_no_resolver_answers(scratch):
     dns = pp_peers.Dns(scratch, ZONES)
     dns.stop()
-    system = start(scratch, scratch.port(), dns)
+    system = start(scratch, scratch.port(), dns, dns_timeout="1s")
     system.send("user@mx.test")
     said = system.wait_status("user@mx.test", "deferred")
     assert said["dsn"] == "4.4.3"

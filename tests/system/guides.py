@@ -13,6 +13,7 @@ import subprocess
 import pp_harness
 import pp_peers
 import pytest
+from pp_scratch import TIMEOUT
 
 MAILS = 500
 BUSY = "450 4.2.0 later"
@@ -67,7 +68,7 @@ class Guide:
         env = dict(os.environ, PATH=f"{folder}:/usr/sbin:/usr/bin:/bin", MAIL_CONFIG=config,
                    LC_ALL="C", TZ="UTC")
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False,
-                              env=env, cwd=self.system.queue, timeout=120)
+                              env=env, cwd=self.system.queue, timeout=2 * TIMEOUT)
         assert done.returncode == code, (line, done.stdout[-2000:], done.stderr[-2000:])
         self.said = done.stderr
         return done.stdout
@@ -329,7 +330,7 @@ def test_requeue_all(guide):
     guide.taking |= {domain(n) for n in range(10)}
     guide.type("postsuper -r ALL")
     summary(guide, "Requeued", MAILS)
-    guide.system.log.wait_for(r"qmgr\[\d+\]: \w+: removed", count=MAILS, timeout=90)
+    guide.system.log.wait_for(r"qmgr\[\d+\]: \w+: removed", count=MAILS, timeout=2 * TIMEOUT)
     assert guide.type("mailq") == "Mail queue is empty\n"
     assert sorted(m.recipients[0] for m in guide.sink.mails) == sorted(map(recipient, range(MAILS)))
 

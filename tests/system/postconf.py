@@ -5,7 +5,7 @@ import shutil
 import subprocess
 
 import pytest
-from pp_scratch import BUILD
+from pp_scratch import BUILD, TIMEOUT
 
 POSTFIX = "/usr/sbin/postconf"
 
@@ -72,7 +72,7 @@ class Directory:
     def run(self, program, *args):
         env = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
         return subprocess.run([program, "-c", self.path, *args], env=env, capture_output=True,
-                              text=True, timeout=60, check=False)
+                              text=True, timeout=TIMEOUT, check=False)
 
     def both(self, *args):
         ours, theirs = self.run(f"{BUILD}/postconf", *args), self.run(POSTFIX, *args)

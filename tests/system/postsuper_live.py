@@ -13,6 +13,7 @@ import pp_harness
 import pp_peers
 import pp_spool
 import pytest
+from pp_scratch import TIMEOUT
 
 LATER = "450 4.2.0 later"
 
@@ -22,7 +23,7 @@ def summary(done, what):
     return int(re.search(rf"postsuper: {what}: (\d+) message", done.stderr).group(1))
 
 
-def until(condition, what, timeout=60):
+def until(condition, what, timeout=TIMEOUT):
     """Looks until it is true: nobody tells when a file has gone."""
     deadline = time.monotonic() + timeout
     while not condition():

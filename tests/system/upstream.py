@@ -6,6 +6,7 @@ import re
 import pp_harness
 import pp_peers
 import pytest
+from pp_scratch import TIMEOUT
 
 HOST = "relay.pennypost.test"
 USERS = {"kate": "s3cret"}
@@ -45,7 +46,7 @@ def test_a_thousand_mails_unchanged_over_few_connections(scratch, sink, root, dn
         for number in range(1000):
             system.send(f"user{number}@dest.test", subject=f"number {number}", client=client,
                         body=f"mail {number}\r\n." + "\xe9" * (number % 50) + "\r\n")
-    mails = sink.wait(1000, timeout=120)
+    mails = sink.wait(1000, timeout=4 * TIMEOUT)
     assert len(mails) == 1000
     for mail in mails:
         number = int(re.fullmatch(r"number (\d+)", mail.header("Subject")).group(1))

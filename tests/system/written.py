@@ -12,7 +12,7 @@ import zlib
 import pp_harness
 import pp_peers
 import pytest
-from pp_scratch import TOP
+from pp_scratch import TIMEOUT, TOP
 
 CASES = os.path.join(TOP, "tests", "corpus", "cases")
 LATER = b"later@defer.test"
@@ -168,7 +168,7 @@ def filled(scratch, **main):
                               input=b"".join(l + b"\n" for l in message.lines), capture_output=True)
         assert done.returncode == 0, (message.name, done.stderr)
         ids.append(None)
-    system.events.wait_for("^deferred ", count=len(ids), timeout=120)
+    system.events.wait_for("^deferred ", count=len(ids), timeout=2 * TIMEOUT)
     system.stop()
     found = [os.path.basename(f) for f in system.queue_files("deferred")]
     assert len(found) == len(ids), system.queue_files()
@@ -232,7 +232,7 @@ def test_postfix_accepts_all(scratch, root):
     sink.extensions += ["SMTPUTF8"]
     postfix = pp_harness.Postfix(scratch, queue_directory=system.queue).relay_to(sink).start()
     postfix.must("postqueue", "-f")
-    postfix.log.wait_for(r"qmgr\[\d+\]: \w+: removed", count=len(ids), timeout=120)
+    postfix.log.wait_for(r"qmgr\[\d+\]: \w+: removed", count=len(ids), timeout=2 * TIMEOUT)
     assert not postfix.log.find(r"(qmgr|smtp)\[\d+\]: (warning|error|fatal)")
     got = [m for m in sink.mails if LATER.decode() in m.recipients]
     assert len(got) == len(ids)
@@ -273,7 +273,7 @@ def test_postfix_submits(postdrop, is_up):
     if not is_up:
         assert len(system.queue_files("maildrop")) == len(sent)
         system.start()
-    system.log.wait_for(r"qmgr\[\d+\]: \w+: removed", count=len(sent), timeout=60)
+    system.log.wait_for(r"qmgr\[\d+\]: \w+: removed", count=len(sent), timeout=TIMEOUT)
     assert system.queue_files() == []
     assert not system.log.find("warning: ")
     got = {}
