@@ -69,8 +69,11 @@ take_old_line(struct deferlog_block *b, struct str line)
 	if (end >= line.n)
 		return;
 	b->recipient = str_head(str_from(line, 1), end - 1);
-	if (end + 3 < line.n)
-		b->reason = str_from(line, end + 3);
+	line = str_from(line, end + 3);
+	while (line.n > 0 && line.p[0] == ' ')
+		line = str_from(line, 1);
+	if (line.n > 0)
+		b->reason = line; /* blanks at its end stay, as in Postfix */
 }
 
 /* Of blanks: a control, which was written for damage only, is shown. */

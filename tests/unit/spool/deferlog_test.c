@@ -56,6 +56,8 @@ odd_texts(void **state)
 	    {"", 0, NULL, NULL},
 	    {"\n\n\n", 0, NULL, NULL},
 	    {"<a@x>: old style\n\n", 1, "a@x", "old style"},
+	    {"<a@x>:   old \n\n", 1, "a@x", "old "},
+	    {"<a@x>:  \n\n", 1, "a@x", NULL},
 	    {"<a@x>: old style", 0, NULL, NULL}, /* not written to its end */
 	    {"recipient=a@x\nreason=r\n\nrecipient=b@x\nrea", 1, "a@x", "r"},
 	    {"recipient=b@x\nreason=r\nnew_thing=1\n\n", 1, "b@x", "r"},
