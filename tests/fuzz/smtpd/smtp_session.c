@@ -68,9 +68,12 @@ listen_to(int fd, int wait_ms)
 	struct pollfd pfd = {.fd = fd, .events = POLLIN};
 	static char sink[65536];
 	ssize_t n;
+	int rc;
 
-	while (poll(&pfd, 1, wait_ms) > 0) {
-		n = read(fd, sink, sizeof(sink));
+	while ((rc = poll(&pfd, 1, wait_ms)) != 0) {
+		if (rc < 0 && errno == EINTR)
+			continue; /* the fuzzer's own alarm */
+		n = rc < 0 ? rc : read(fd, sink, sizeof(sink));
 		if (n <= 0)
 			return false;
 		PP_ASSERT(sink[0] >= ' ');
