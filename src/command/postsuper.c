@@ -111,12 +111,16 @@ repair(struct postsuper *ps, bool purge, bool structure)
 	    QUEUE_INCOMING, QUEUE_ACTIVE, QUEUE_DEFERRED, QUEUE_HOLD};
 	int64_t before = (int64_t)time(NULL);
 
+	if (structure)
+		postsuper_settle(ps);
+	postsuper_share(ps);
 	if (!postsuper_hold_back(ps))
 		before -= ORPHAN_AGE;
 	for (size_t i = 0; i < PP_COUNT(order); i++)
 		if (ps->queues & IN(order[i]))
 			repair_queue(ps, order[i], purge, structure);
 	postsuper_let_go(ps);
+	postsuper_done(ps);
 	if (structure)
 		postsuper_purge(ps);
 	/* Now that every message is where it can be found. The logs of what was deleted go with
@@ -146,7 +150,7 @@ become_owner(struct postsuper *ps)
 	getpwuid_r(st.st_uid, &pw, text, sizeof(text), &found);
 	gid = found ? found->pw_gid : st.st_gid;
 	ps->lock = spool_lock_file(ps->command.spool);
-	if (ps->delete_all)
+	if (ps->all)
 		bulk_prepare_blk(ps->command.spool, st.st_uid, gid);
 	if (st.st_uid != geteuid() &&
 	    (setgroups(0, NULL) < 0 || setgid(gid) < 0 || setuid(st.st_uid) < 0))
@@ -189,6 +193,7 @@ scan_options(struct postsuper *ps, int argc, char **argv, bool *ret_purge, bool 
 			ps->command.config_option = optarg;
 		any |= c != 'c' && c != 'v';
 		ps->verbose |= c == 'v';
+		ps->all |= optarg != NULL && strcmp(optarg, "ALL") == 0;
 		ps->delete_all |= c == 'd' && strcmp(optarg, "ALL") == 0;
 		*ret_purge |= c == 'p';
 		*ret_structure |= c == 's' || c == 'S';
@@ -242,7 +247,7 @@ run_requests(struct postsuper *ps, int argc, char **argv)
 int
 postsuper_main(int argc, char **argv)
 {
-	struct postsuper ps = {.command = {.name = "postsuper", .fatal_code = 1}};
+	struct postsuper ps = {.command = {.name = "postsuper", .fatal_code = 1}, .moving = -1};
 	bool purge = false, structure = false, was_root = geteuid() == 0;
 
 	command_begin(&ps.command, argv);

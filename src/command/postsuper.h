@@ -2,6 +2,7 @@
  * postsuper.h - what the files of the command postsuper share.
  */
 #pragma once
+#include <signal.h>
 #include <time.h>
 #include "common.h"
 
@@ -24,8 +25,8 @@ extern const struct postsuper_action postsuper_actions[ACTIONS];
 
 struct postsuper {
 	struct command command;
-	unsigned queues; /* named, or all */
-	bool named, verbose, delete_all;
+	unsigned queues;                      /* named, or all */
+	bool named, verbose, all, delete_all; /* ALL was asked for, and of -d */
 	int64_t done[ACTIONS];
 	bool asked[ACTIONS];
 	int lock; /* what a daemon holds, opened while we may; -errno = there is none */
@@ -35,6 +36,9 @@ struct postsuper {
 	struct buf changed;     /* the order that tells it which ids were changed */
 	struct timespec change; /* when the first of them was */
 	unsigned told;
+	/* postsuper_lock.c */
+	int moving; /* the lock of those who move, or -errno */
+	sigset_t mask;
 };
 
 /* A warning with the reason why nothing was done to `id`. */
@@ -50,6 +54,19 @@ void postsuper_purge(struct postsuper *ps);
 /* postsuper_live.c: keeps a daemon from starting until _let_go; false: one runs. */
 bool postsuper_hold_back(struct postsuper *ps);
 void postsuper_let_go(struct postsuper *ps);
+/* postsuper_lock.c: nobody else moves mail until _done; what a kill has left is settled first.
+ * False: this spool has no such lock. */
+bool postsuper_alone(struct postsuper *ps);
+/* For single messages: not beside somebody who moves whole queues. */
+void postsuper_share(struct postsuper *ps);
+void postsuper_done(struct postsuper *ps);
+/* From here to _unblock a signal that would end us waits; has one come? */
+void postsuper_block(struct postsuper *ps);
+bool postsuper_is_interrupted(void *ctx);
+void postsuper_unblock(struct postsuper *ps);
+/* Every message that has a name in hold and another elsewhere, waiting for who moves mail now. */
+void postsuper_settle(struct postsuper *ps);
+
 /* Has the daemon do it to what is in active: how many it took, or -ENOSYS when there is none that
  * takes such orders. `what` is an id or ALL. */
 int64_t postsuper_order(struct postsuper *ps, enum action a, const char *what);

@@ -154,8 +154,10 @@ one_id(struct postsuper *ps, const enum action *a, size_t n, const char *id)
 		log_warn(ps->command.name, "invalid mail queue id: %s", id);
 		return;
 	}
+	postsuper_share(ps);
 	for (size_t i = 0; i < n; i++)
 		act_on_id(ps, a[i], id);
+	postsuper_done(ps);
 }
 
 void

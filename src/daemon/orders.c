@@ -102,6 +102,15 @@ order_changed_all(void *ctx, struct control_request *r, const char *arg)
 	qmgr_command(d->qmgr, QMGR_CHANGED, "", answer, r);
 }
 
+/* What happens in the directories until `changed-all` is a command's work. */
+static void
+order_changing_all(void *ctx, struct control_request *r, const char *arg)
+{
+	struct daemon *d = ctx;
+
+	qmgr_command(d->qmgr, QMGR_CHANGING, "", answer, r);
+}
+
 /* What postsuper wants of mail in active: "ACTION ID" or "ACTION ALL". */
 static void
 order_super(void *ctx, struct control_request *r, const char *arg)
@@ -258,6 +267,7 @@ daemon_watchers_end(struct daemon *d)
 const struct control_command daemon_orders[] = {
     {"changed", order_changed, false},
     {"changed-all", order_changed_all, false},
+    {"changing-all", order_changing_all, false},
     {"events", order_events, false},
     {"flush", order_flush, true},
     {"flush-id", order_flush_id, true},

@@ -174,10 +174,24 @@ odd_name(struct qmgr_hand *h, const struct watch_event *e)
 		log_warn("qmgr", "%s: bogus file name: left alone", path);
 }
 
+/* While a command is at work on whole queues its hundred thousand changes are not gathered: nobody
+ * would be sent to look, and a walk comes at its end. */
+static bool
+is_of_command(const struct qmgr_hand *h, const struct watch_event *e)
+{
+	return (e->tag == QUEUE_DEFERRED || e->tag == QUEUE_HOLD) && !e->is_dir &&
+	       loop_now(h->q->loop) < h->quiet_until;
+}
+
 static void
 event(void *ctx, const struct watch_event *e)
 {
 	struct qmgr_hand *h = ctx;
+
+	if (is_of_command(h, e)) {
+		h->batch_looks++;
+		return;
+	}
 
 	if (e->is_dir) {
 		/* A new directory has to be watched, and may have come with mail in it; one that
@@ -336,6 +350,9 @@ settled(void *ctx)
 {
 	struct qmgr_hand *h = ctx;
 	struct hand_note *n, *next;
+
+	if (h->batch_looks > 0)
+		walk_when_calm(h);
 
 	HASH_ITER (hh, h->notes, n, next) {
 		enum verdict v;

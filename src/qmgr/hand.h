@@ -46,6 +46,8 @@ struct hand_note {
 
 /* look.c: asks the disk, then does what is to be done. */
 void hand_look(struct qmgr_hand *h, const struct hand_note *n);
+/* Messages that a killed command has left with a name in hold and one elsewhere. */
+void hand_settle_blk(const struct spool *s);
 /* hand.c: true = for the first time. */
 bool hand_odd_first(struct qmgr_hand *h, const char *name);
 void hand_odd_over(struct qmgr_hand *h, const char *name);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <unistd.h>
 #include "hand.h"
+#include "pp/spool/pair.h"
 #include "pp/spool/repair.h"
 
 enum result {
@@ -91,6 +92,18 @@ first_of(const struct look *k)
 	return QUEUE_COUNT;
 }
 
+/* One message with two names is no second message: it is held, or a command is just moving it. */
+static void
+drop_second_names(struct look *k)
+{
+	static const enum queue others[] = {QUEUE_DEFERRED, QUEUE_INCOMING, QUEUE_ACTIVE};
+
+	for (size_t i = 0; i < PP_COUNT(others) && has(k, QUEUE_HOLD); i++)
+		if (has(k, others[i]) && !(k->was_active && others[i] == QUEUE_ACTIVE) &&
+		    pair_settle_blk(k->hand->q->spool, others[i], k->id) != 0)
+			k->places.found &= ~HAND_BIT(others[i]);
+}
+
 static void
 find(struct look *k)
 {
@@ -100,6 +113,7 @@ find(struct look *k)
 	struct hand_places again;
 
 	hand_places_blk(s, k->id, &k->places);
+	drop_second_names(k);
 	k->at = first_of(k);
 	if (k->at == QUEUE_COUNT || (k->places.found & mail & ~HAND_BIT(k->at)) == 0)
 		return;
@@ -160,6 +174,19 @@ check(struct look *k)
 	if (k->result == RESULT_FOREIGN && k->at == QUEUE_INCOMING && k->hand->watch)
 		watch_add_blk(k->hand->watch, spool_dirfd(s), spool_queue_name(QUEUE_INCOMING),
 		    hand_mask(QUEUE_INCOMING, true), QUEUE_INCOMING);
+}
+
+static void
+settled(void *ctx, const char *path)
+{
+	log_info("qmgr", "%s: removed: this message is in hold", path);
+}
+
+void
+hand_settle_blk(const struct spool *s)
+{
+	if (pair_is_begun_blk(s))
+		pair_settle_all_blk(s, false, settled, NULL);
 }
 
 static void

@@ -8,9 +8,13 @@
 #include <errno.h>
 #include <unistd.h>
 #include "internal.h"
+#include "pp/spool/pair.h"
 #include "pp/spool/repair.h"
 
-enum { TRACE_VERIFY_ONLY = 256 | 512 }; /* trace_flags: by the system, by a user */
+enum {
+	TRACE_VERIFY_ONLY = 256 | 512, /* trace_flags: by the system, by a user */
+	BUSY_SECONDS = 2, /* a command has it at the moment, and tells when it is over */
+};
 
 static const struct sm_state states[] = {
     [MESSAGE_LOADING] = {"loading", SM_TO(MESSAGE_DELIVERING) | SM_TO(MESSAGE_GONE)},
@@ -66,6 +70,12 @@ load_work(struct lane_job *job)
 		if (m->rc == 0 && m->st.st_uid != geteuid() && geteuid() != 0)
 			m->rc = -EPERM;
 	}
+	/* A command that was killed, or is at it: this message is to be held, or released. */
+	if ((m->rc == 0 && !m->bytes && m->st.st_nlink > 1) || m->rc == -EBADMSG) {
+		rc = pair_settle_blk(s, QUEUE_ACTIVE, m->id);
+		if (rc != 0)
+			m->rc = rc == 1 ? -ENOENT : -EBUSY;
+	}
 	if (m->rc == -EBADMSG && repair_corrupt_blk(s, QUEUE_ACTIVE, m->id, corrupt) < 0)
 		m->rc = -EIO;
 	else if (m->rc < 0 && m->rc != -EBADMSG)
@@ -98,7 +108,9 @@ load_failed(struct qmgr_message *m)
 		    "saving corrupt file \"%s\" from queue \"%s\" to queue \"corrupt\"", m->id,
 		    spool_queue_name(QUEUE_ACTIVE));
 		qmgr_event(q, "corrupt", m->id);
-	} else if (m->rc != -ENOENT) {
+	} else if (m->rc == -EBUSY && m->from == QUEUE_DEFERRED) {
+		qmgr_deferred_add(q, m->id, qmgr_now() + BUSY_SECONDS);
+	} else if (m->rc != -ENOENT && m->rc != -EBUSY) {
 		log_warn("qmgr", "%s: cannot be made active: %s: trying again in %lld s", m->id,
 		    strerror(-m->rc), (long long)(q->epoch->params->minimal_backoff_time / 1000));
 		if (m->from == QUEUE_DEFERRED)

@@ -311,6 +311,10 @@ command_run(struct post *p)
 	case QMGR_COUNTS:
 		counts(o);
 		return;
+	case QMGR_CHANGING:
+		qmgr_quiet_all(q, false);
+		order_answer(o);
+		return;
 	case QMGR_CHANGED:
 	case QMGR_FLUSH_ID:
 		break;

@@ -1,15 +1,13 @@
 /*
- * bulk.c - moving and marking whole queues.
+ * bulk.c - marking whole queues, and what moving, marking and deleting them have in common.
  *
- * One rename for each message and nothing else: names and types come with the directory, both ends
- * are open. A rename between two directories is what the file system serialises, so more threads
- * would not make it faster.
+ * What fails for one file is told and keeps no other from its turn; that a file has gone meanwhile
+ * is nobody's failure. The actions themselves know nothing of a daemon but that there may be one.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <unistd.h>
 #include "bulk_internal.h"
-#include "dirs.h"
 
 enum { MODE_EXPIRED = 0010 };
 
@@ -36,63 +34,6 @@ bool
 bulk_counts(const struct stat *st)
 {
 	return (st->st_mode & S_IXUSR) != 0;
-}
-
-/* Where nobody writes the file is not even looked at. */
-static bool
-half_written(const struct bulk *b, enum queue q, int dirfd, const char *name)
-{
-	struct stat st;
-
-	return bulk_has_writers(q) && (b->live || q == QUEUE_MAILDROP) &&
-	       (fsio_stat(dirfd, name, &st) < 0 || bulk_half_written(b, q, &st));
-}
-
-static int
-move_one(struct dirs *to, const struct name *n, int64_t mtime)
-{
-	int rc = 0, fd;
-
-	if (mtime >= 0)
-		rc = fsio_set_mtime(n->dir->fd, n->name, mtime);
-	for (int tries = 0; rc == 0 && tries < 2; tries++) {
-		struct stat st;
-
-		fd = dirs_get(to, n->name, true, NULL);
-		rc = fd < 0 ? fd : fsio_rename_between(n->dir->fd, n->name, fd, n->name);
-		if (rc != -ENOENT || fsio_stat(n->dir->fd, n->name, &st) < 0)
-			break;
-		/* It is the directory that has gone: somebody tidied up. */
-		dirs_forget(to);
-		rc = 0;
-	}
-	return rc;
-}
-
-int
-bulk_move_blk(const struct bulk *b, enum queue from, enum queue to, int64_t mtime, int64_t *count)
-{
-	struct dirs dirs;
-	struct names names;
-	struct name n;
-	int rc = names_open(&names, b->spool, from);
-
-	PP_ASSERT(from != to);
-	dirs_init(&dirs, b->spool, to);
-	while (rc == 0 && (rc = names_next(&names, &n)) == 1) {
-		rc = 0;
-		if (n.type != DT_REG || !spool_id_valid(str_of(n.name)) ||
-		    half_written(b, from, n.dir->fd, n.name))
-			continue;
-		rc = move_one(&dirs, &n, mtime);
-		if (rc == 0)
-			++*count;
-		bulk_failed(b, from, n.name, rc);
-		rc = 0;
-	}
-	names_close(&names);
-	dirs_fini(&dirs);
-	return rc;
 }
 
 /* 1 = marked now. */

@@ -31,3 +31,6 @@ bool bulk_half_written(const struct bulk *b, enum queue q, const struct stat *st
 bool bulk_counts(const struct stat *st);
 /* Those that are empty. */
 void bulk_remove_leaves(const struct spool *s, int batch_fd);
+
+/* pair.c: where the id lies in q, when that is a second name of what is in hold. */
+bool pair_is(const struct spool *s, enum queue q, const char *id, char path[SPOOL_PATH_MAX]);

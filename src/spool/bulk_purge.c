@@ -43,6 +43,7 @@ struct purge {
 	bool (*stop)(void *ctx);
 	void *ctx;
 	bool stopped;
+	bool logs_only;
 	unsigned logs_present;
 	struct names leaves; /* of the batch */
 	struct leaf leaf[LEAVES];
@@ -127,14 +128,20 @@ purge_message(const struct purge *p, const struct chunk *c, const char *id)
 {
 	struct stat st;
 
+	/* Nobody writes there: what is in a batch is mail, and deleted. */
+	if (p->logs_only && !bulk_has_writers(c->q)) {
+		bulk_logs_unlink(p->spool, p->logs_present, id);
+		return;
+	}
 	if (fsio_stat(c->dir->fd, id, &st) < 0)
 		return;
 	if (bulk_has_writers(c->q) && !spool_ready(&st)) {
-		put_back(p, c, id);
+		if (!p->logs_only)
+			put_back(p, c, id);
 		return;
 	}
 	/* The message last: while it is here the next purge knows that its logs are to go. */
-	if (bulk_logs_unlink(p->spool, p->logs_present, id) == 0)
+	if (bulk_logs_unlink(p->spool, p->logs_present, id) == 0 && !p->logs_only)
 		fsio_unlink(c->dir->fd, id);
 }
 
@@ -147,10 +154,12 @@ work(void *ctx, unsigned piece)
 	for (size_t i = 0; i < c->n; i++) {
 		const char *name = c->file[i].name;
 
-		if (c->q >= QUEUE_DEFER)
-			fsio_unlink(c->dir->fd, name);
-		else if (c->file[i].type == DT_REG && spool_id_valid(str_of(name)))
+		if (c->q < QUEUE_DEFER && c->file[i].type == DT_REG && spool_id_valid(str_of(name)))
 			purge_message(p, c, name);
+		else if (p->logs_only)
+			continue;
+		else if (c->q >= QUEUE_DEFER)
+			fsio_unlink(c->dir->fd, name);
 		else
 			put_back(p, c, name);
 	}
@@ -206,7 +215,8 @@ purge_batch(struct purge *p, unsigned threads, int batch_fd)
 		p->leaf[i].open = false;
 	}
 	names_close(&p->leaves);
-	bulk_remove_leaves(p->spool, batch_fd);
+	if (!p->logs_only)
+		bulk_remove_leaves(p->spool, batch_fd);
 	return rc;
 }
 
@@ -231,28 +241,46 @@ bulk_purge_needed_blk(const struct spool *s)
 	return any;
 }
 
-int
-bulk_purge_blk(const struct spool *s, unsigned threads, bool (*stop)(void *ctx), void *ctx)
+static int
+purge(struct purge *p, unsigned threads)
 {
-	struct purge p = {.spool = s, .stop = stop, .ctx = ctx};
 	struct names batches;
 	struct name n;
-	int rc = open_deleted(s, &batches), fd;
+	int rc = open_deleted(p->spool, &batches), fd;
 
-	p.logs_present = bulk_logs_present(s);
-	while (rc == 0 && !p.stopped && (rc = names_next(&batches, &n)) == 1) {
+	p->logs_present = bulk_logs_present(p->spool);
+	while (rc == 0 && !p->stopped && (rc = names_next(&batches, &n)) == 1) {
 		rc = 0;
 		if (n.type != DT_DIR)
 			continue;
 		fd = fsio_open_dir(batches.dir->fd, n.name);
 		if (fd < 0)
 			continue;
-		if (fsio_lock(fd, false) == 0) {
-			rc = purge_batch(&p, threads, fd);
+		/* Two may unlink the same logs, but only one a message and its directories. */
+		if (p->logs_only)
+			rc = purge_batch(p, threads, fd);
+		else if (fsio_lock(fd, false) == 0) {
+			rc = purge_batch(p, threads, fd);
 			fsio_rmdir(batches.dir->fd, n.name);
 		}
 		fsio_close(fd);
 	}
 	names_close(&batches);
 	return rc == -ENOENT ? 0 : rc;
+}
+
+int
+bulk_purge_blk(const struct spool *s, unsigned threads, bool (*stop)(void *ctx), void *ctx)
+{
+	struct purge p = {.spool = s, .stop = stop, .ctx = ctx};
+
+	return purge(&p, threads);
+}
+
+int
+bulk_purge_logs_blk(const struct spool *s, unsigned threads)
+{
+	struct purge p = {.spool = s, .logs_only = true};
+
+	return bulk_logs_present(s) != 0 ? purge(&p, threads) : 0;
 }

@@ -39,11 +39,12 @@ enum qmgr_command_kind {
 	QMGR_FLUSH, /* everything deferred, dead destinations forgiven */
 	QMGR_FLUSH_ID,
 	QMGR_FLUSH_SITE,
-	QMGR_CHANGED, /* the file of `arg` was moved, removed, changed by a command; "" = many were
-		       */
-	QMGR_SUPER,   /* "ACTION ID" or "ACTION ALL", ACTION = delete hold requeue expire: what is
-		       * active; answer: how many were taken */
-	QMGR_COUNTS,  /* answer: "incoming N active N deferred N deliveries N" */
+	QMGR_CHANGING, /* a command is at work on whole queues, until QMGR_CHANGED */
+	QMGR_CHANGED,  /* the file of `arg` was moved, removed, changed by a command; "" = many were
+			*/
+	QMGR_SUPER,    /* "ACTION ID" or "ACTION ALL", ACTION = delete hold requeue expire: what is
+			* active; answer: how many were taken */
+	QMGR_COUNTS,   /* answer: "incoming N active N deferred N deliveries N" */
 };
 /* any: answer(ctx, text) comes on the loop that asked. */
 void qmgr_command(struct qmgr *q, enum qmgr_command_kind kind, const char *arg,

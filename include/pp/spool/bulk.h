@@ -16,11 +16,15 @@
 struct bulk {
 	const struct spool *spool;
 	bool live; /* a daemon runs: a half-written file may still become mail */
+	/* The caller has the lock of pair.h alone, and a daemon that runs knows of pairs. */
+	bool alone;
+	bool (*stop)(void *ctx); /* or NULL: ends a move early, asked on the caller's thread */
 	void (*failed)(void *ctx, enum queue q, const char *id, int rc); /* or NULL */
 	void *ctx;
 };
 
-/* Every message of `from` to where it is hashed in `to`; mtime < 0 leaves it. Adds to *count. */
+/* Every message of `from` to where it is hashed in `to`; mtime < 0 leaves it. Adds to *count. One
+ * that a killed move has left with a name in both is moved to its end, if we are alone. */
 int
 bulk_move_blk(const struct bulk *b, enum queue from, enum queue to, int64_t mtime, int64_t *count);
 /* Marks those of q that are not marked yet, as postsuper -e. */
@@ -33,6 +37,8 @@ int bulk_delete_blk(const struct bulk *b, enum queue q, int64_t *count);
 int bulk_prepare_blk(const struct spool *s, uid_t uid, gid_t gid);
 /* Is there something to purge? */
 bool bulk_purge_needed_blk(const struct spool *s);
+/* The logs of what lies in deleted/ alone, so that only there is something left to be freed. */
+int bulk_purge_logs_blk(const struct spool *s, unsigned threads);
 /* Unlinks what lies in deleted/, but for what a deletion or a purge is at work on. Names that are
  * no mail are put back. stop (or NULL) is asked now and then, on the caller's thread. */
 int bulk_purge_blk(const struct spool *s, unsigned threads, bool (*stop)(void *ctx), void *ctx);
