@@ -19,7 +19,7 @@ struct qmgr_deferred {
 	uint64_t details_n : 11;
 	uint64_t is_long : 1;    /* the id is long.p */
 	uint64_t is_wanted : 1;  /* its details are to be read */
-	uint64_t is_loading : 1; /* they are being read */
+	uint64_t loading : 2;    /* the batch that they are being read in, or 0 */
 	uint64_t is_expired : 1; /* they say that it was told to expire */
 	char *details;           /* NULL = not in memory */
 	union {

@@ -139,6 +139,8 @@ struct qmgr_message {
 /* Keys of the background lane: what nobody waits for has a thread of its own. */
 enum { LANE_LISTING, LANE_DETAILS };
 
+enum { WANTED_BATCHES = 2 };
+
 struct qmgr {
 	struct qmgr_options o;
 	struct loop *loop;
@@ -150,9 +152,9 @@ struct qmgr {
 	TAILQ_HEAD(, qmgr_destination) every;  /* the retired too */
 	unsigned deliveries, jobs;
 	struct index index; /* deferred mail */
-	uint32_t *wanted;   /* slots of it whose details are to be read */
-	size_t wanted_n, wanted_room;
-	bool is_loading; /* a batch of them is being read */
+	uint32_t *wanted; /* slots of it whose details are to be read, from wanted_at to wanted_n */
+	size_t wanted_at, wanted_n, wanted_room;
+	bool loading[WANTED_BATCHES]; /* batches of them that are being read */
 	LIST_HEAD(, qmgr_listing) listings;
 	struct timer due_timer, scan_timer, details_timer;
 	struct qmgr_hand *hand;
@@ -236,8 +238,8 @@ void qmgr_deferred_stop(struct qmgr *q);
 void qmgr_deferred_fini(struct qmgr *q);
 /* Does the index tell of all that is in deferred/? Who lists or searches it waits until then. */
 bool qmgr_deferred_complete(const struct qmgr *q);
-/* How many wait for their details. */
-size_t qmgr_deferred_missing(const struct qmgr *q);
+/* wanted.c: its details are to be read, again when they are there. */
+void qmgr_details_want(struct qmgr *q, struct qmgr_deferred *d);
 /* listing.c: while stopping none goes on. */
 void qmgr_listings_stop(struct qmgr *q);
 /* site.c: all that wait for a recipient there are due; answered once they are. */

@@ -20,9 +20,9 @@ enum {
 	SLOTS = 8192,                    /* empty ones looked at in a slice */
 	FILES = 64,                      /* read by one job for their ids */
 	WALK = 512,                      /* read by one job of a walk */
-	MISSING_MAX = 1000,              /* details: with more the files are walked instead */
 	ARENA_USED = 32 * 1024,
-	ORDER_WAIT = 10, /* ms */
+	ORDER_WAIT = 5, /* ms */
+	DETAILS_WAIT = 3,
 	LOOKS_WAIT = 2,  /* ms */
 	LOOKS_MAX = 250, /* times: who changes files without end gets what there is */
 };
@@ -221,12 +221,23 @@ read_begin(struct qmgr_listing *l)
 	lane_run(l->q->o.background, LANE_LISTING, &l->job, read_work, read_done);
 }
 
-/* A piece of deferred mail from memory; true = that was the last. */
+/* While details are being read, these as well: that reads no file twice. What a round has left a
+ * moment ago is rather read at once. */
 static bool
+waits_for(const struct qmgr *q, const struct qmgr_deferred *d)
+{
+	return d->loading || (d->is_wanted && (q->loading[0] || q->loading[1]));
+}
+
+enum memory { MEMORY_MORE, MEMORY_WAIT, MEMORY_END };
+
+/* A piece of deferred mail from memory. */
+static enum memory
 memory_read(struct qmgr_listing *l)
 {
 	const struct index *ix = &l->q->index;
 	uint32_t slots = index_slots(ix);
+	enum memory found = MEMORY_MORE;
 	struct arena a = {0};
 	unsigned looked = 0;
 
@@ -239,6 +250,10 @@ memory_read(struct qmgr_listing *l)
 			continue;
 		if (buf_str(&l->out).n >= PIECE_FULL)
 			break;
+		if (d->details == NULL && waits_for(l->q, d)) {
+			found = MEMORY_WAIT;
+			break;
+		}
 		if (d->details == NULL) {
 			snprintf(l->id[l->ids++], SPOOL_ID_MAX, "%s", index_id(d));
 			continue;
@@ -249,13 +264,29 @@ memory_read(struct qmgr_listing *l)
 			arena_fini(&a);
 	}
 	arena_fini(&a);
-	return l->slot >= slots;
+	return l->slot >= slots ? MEMORY_END : found;
 }
 
 static void
-order_awaited(struct timer *t)
+waited(struct timer *t)
 {
 	run(PP_CONTAINER(t, struct qmgr_listing, timer));
+}
+
+static void
+go_on_memory(struct qmgr_listing *l)
+{
+	enum memory found = l->ids < FILES ? memory_read(l) : MEMORY_MORE;
+
+	if (l->ids == FILES || (found != MEMORY_MORE && l->ids > 0)) {
+		read_begin(l);
+	} else if (found == MEMORY_WAIT) {
+		timer_start(l->q->loop, &l->timer, DETAILS_WAIT, waited);
+	} else {
+		if (found == MEMORY_END)
+			l->queue++;
+		slice_later(l);
+	}
 }
 
 /* Goes on with the queue it is at. */
@@ -264,29 +295,20 @@ go_on(struct qmgr_listing *l)
 {
 	struct qmgr *q = l->q;
 
-	/* While files are moved to where they belong one may be missed. */
-	if (!q->is_in_order) {
-		timer_start(q->loop, &l->timer, ORDER_WAIT, order_awaited);
+	/* While files are moved to where they belong one may be missed, and so may one that is due
+	 * before memory knows it. */
+	if (!q->is_in_order || !q->has_scanned) {
+		timer_start(q->loop, &l->timer, ORDER_WAIT, waited);
 		return;
 	}
-	/* After a start, or after a command moved much: the directories know it all already. */
+	/* A command has moved much: the directories know it all already. */
 	if (*l->queue == QUEUE_DEFERRED && l->slot == 0 && l->ids == 0 && !l->from_files &&
-	    (!qmgr_deferred_complete(q) || qmgr_deferred_missing(q) > MISSING_MAX))
+	    !qmgr_deferred_complete(q))
 		l->from_files = true;
-	if (*l->queue != QUEUE_DEFERRED || l->from_files) {
+	if (*l->queue != QUEUE_DEFERRED || l->from_files)
 		read_begin(l);
-		return;
-	}
-	if (l->ids == FILES) {
-		read_begin(l);
-	} else if (!memory_read(l)) {
-		slice_later(l);
-	} else if (l->ids > 0) {
-		read_begin(l);
-	} else {
-		l->queue++;
-		slice_later(l);
-	}
+	else
+		go_on_memory(l);
 }
 
 static void

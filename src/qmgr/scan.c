@@ -18,7 +18,6 @@ struct scan {
 	struct qmgr *q;
 	bool is_first; /* of this run */
 	bool touch_incoming;
-	bool has_purged;
 	int watch_rc, rc;
 	char denied[SPOOL_PATH_MAX];
 	int64_t now;
@@ -167,11 +166,8 @@ repaired(void *ctx, const struct repair_note *n)
 static bool
 is_purged(struct scan *s, const struct spool_entry *e)
 {
-	bool is_gone =
-	    e->queue != QUEUE_ACTIVE && repair_purge_one_blk(s->q->spool, e, s->now, repaired, s);
-
-	s->has_purged |= is_gone;
-	return is_gone;
+	return e->queue != QUEUE_ACTIVE &&
+	       repair_purge_one_blk(s->q->spool, e, s->now, repaired, s);
 }
 
 static int
@@ -205,19 +201,6 @@ seen(void *ctx, const struct spool_entry *e)
 	return 0;
 }
 
-/* The logs of what lies in deleted/ go when that is purged, without a word. */
-static void
-remove_orphans(struct scan *s)
-{
-	static const enum queue logs[] = {QUEUE_DEFER, QUEUE_BOUNCE, QUEUE_TRACE};
-	const struct spool *sp = s->q->spool;
-
-	if (bulk_purge_needed_blk(sp))
-		return;
-	for (size_t i = 0; i < PP_COUNT(logs); i++)
-		repair_orphans_blk(sp, logs[i], s->now, repaired, s);
-}
-
 /* What the last run may have left behind, as far as names tell. */
 static void
 put_in_order(struct scan *s)
@@ -227,8 +210,6 @@ put_in_order(struct scan *s)
 
 	for (size_t i = 0; i < PP_COUNT(queues); i++)
 		repair_structure_blk(s->q->spool, queues[i], repaired, s);
-	/* Now that every message is where it can be found. */
-	remove_orphans(s);
 }
 
 static void
@@ -251,14 +232,39 @@ scan_work(struct lane_job *job)
 			s->rc = rc;
 		batch_send(s);
 	}
-	if (s->has_purged)
-		remove_orphans(s);
 }
 
 static void
 scan_fired(struct timer *t)
 {
 	qmgr_scan(PP_CONTAINER(t, struct qmgr, scan_timer));
+}
+
+/* Now that every message is where it can be found; nobody waits for it. The logs of what lies in
+ * deleted/ go when that is purged, without a word. */
+static void
+orphans_work(struct lane_job *job)
+{
+	static const enum queue logs[] = {QUEUE_DEFER, QUEUE_BOUNCE, QUEUE_TRACE};
+	struct scan *s = PP_CONTAINER(job, struct scan, job);
+	const struct spool *sp = s->q->spool;
+
+	lane_give_way();
+	if (bulk_purge_needed_blk(sp))
+		return;
+	for (size_t i = 0; i < PP_COUNT(logs); i++)
+		repair_orphans_blk(sp, logs[i], s->now, repaired, s);
+}
+
+static void
+orphans_done(struct lane_job *job)
+{
+	struct scan *s = PP_CONTAINER(job, struct scan, job);
+	struct qmgr *q = s->q;
+
+	mem_free(s);
+	q->jobs--;
+	qmgr_idle_check(q);
 }
 
 static void
@@ -271,8 +277,12 @@ scan_done(struct lane_job *job)
 	qmgr_hand_watched(q, s->watch_rc, s->denied);
 	if (rc < 0)
 		log_warn("qmgr", "scan of the queue directories: %s", strerror(-rc));
-	mem_free(s);
-	q->jobs--;
+	if (s->is_first) {
+		lane_run(q->o.background, LANE_DETAILS, &s->job, orphans_work, orphans_done);
+	} else {
+		mem_free(s);
+		q->jobs--;
+	}
 	q->scanning = false;
 	q->has_scanned = true;
 	if (!q->stopping) {

@@ -160,7 +160,7 @@ take(struct arena *a, struct found *f, int type, struct str payload)
 	}
 }
 
-/* A part of the file in the scratch memory. */
+/* A part of the file in the scratch memory. Its size is known: no read is made to see the end. */
 struct window {
 	int fd;
 	char *bytes;
@@ -179,7 +179,8 @@ look(struct window *w, off_t at, size_t need, struct str *ret)
 			*ret = str_from((struct str){w->bytes, w->n}, (size_t)(at - w->at));
 			return 0;
 		}
-		n = fsio_pread(w->fd, w->bytes, WINDOW, at);
+		n = fsio_pread(
+		    w->fd, w->bytes, w->size - at < WINDOW ? (size_t)(w->size - at) : WINDOW, at);
 		if (n < 0)
 			return (int)n;
 		w->at = at;
@@ -321,7 +322,7 @@ read_log(struct listing_read *r, const char *id, struct buf *big)
 	ssize_t n = 0;
 
 	if (fd >= 0) {
-		n = fsio_pread(fd, to, WINDOW, 0);
+		n = fsio_pread_once(fd, to, WINDOW, 0);
 		fsio_close(fd);
 	}
 	if (fd >= 0 && n >= 0 && n < WINDOW)
