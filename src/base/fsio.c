@@ -253,6 +253,17 @@ fsio_lock_shared(int fd)
 	return rc < 0 ? -errno : 0;
 }
 
+int
+fsio_lock_shared_wait(int fd)
+{
+	int rc;
+
+	do
+		rc = flock(fd, LOCK_SH);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? -errno : 0;
+}
+
 void
 fsio_unlock(int fd)
 {
@@ -276,6 +287,12 @@ int
 fsio_rename(int dirfd, const char *from, const char *to)
 {
 	return fsio_rename_between(dirfd, from, dirfd, to);
+}
+
+int
+fsio_link(int from_fd, const char *from, int to_fd, const char *to)
+{
+	return linkat(from_fd, from, to_fd, to, 0) < 0 ? -errno : 0;
 }
 
 int

@@ -41,11 +41,14 @@ int fsio_truncate(int fd, off_t size);
 int fsio_lock(int fd, bool wait);
 /* Shared, without waiting. */
 int fsio_lock_shared(int fd);
+int fsio_lock_shared_wait(int fd);
 void fsio_unlock(int fd);
 /* Like rename(2), but -EEXIST when the new name exists: a queue file is never overwritten. */
 int fsio_rename(int dirfd, const char *from, const char *to);
 /* The same between two directories. */
 int fsio_rename_between(int from_fd, const char *from, int to_fd, const char *to);
+/* A second name. -EEXIST when there is one of that name. */
+int fsio_link(int from_fd, const char *from, int to_fd, const char *to);
 /* Each gets the place of the other, at once. -EINVAL or -ENOSYS where it is not possible. */
 int fsio_exchange(int a_fd, const char *a, int b_fd, const char *b);
 /* -ENOENT is an error here as everywhere; callers for whom it is none say so. */
