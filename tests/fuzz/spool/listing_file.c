@@ -43,16 +43,7 @@ prepare(void)
 static void
 add_address(struct buf *to, struct arena *a, const char *internal)
 {
-	const char *quoted = *internal ? address_quoted(a, str_of(internal)) : "MAILER-DAEMON";
-
-	if (quoted == NULL) {
-		for (; *internal; internal++)
-			buf_addc(to,
-			    (unsigned char)*internal < ' ' || *internal == 0x7f ? '?' : *internal);
-		buf_addc(to, '\n');
-		return;
-	}
-	buf_printf(to, "%s\n", quoted);
+	buf_printf(to, "%s\n", *internal ? address_shown(a, str_of(internal)) : "MAILER-DAEMON");
 }
 
 static void
@@ -65,8 +56,10 @@ by_reader(struct str bytes, struct buf *to, struct arena *a)
 	buf_init(&why, 256);
 	PP_ASSERT(reader_envelope(r, READER_LISTING, a, &env, &why) == 0);
 	if (env.sender != NULL) {
-		buf_printf(to, "%lld %lld ", (long long)(env.arrival_us / 1000000),
-		    (long long)env.data_size);
+		/* Of what cannot be, the file itself tells; its time was set to 0. */
+		buf_printf(to, "%lld %lld ",
+		    (long long)(env.arrival_us < 0 ? 0 : env.arrival_us / 1000000),
+		    env.data_size < 0 ? (long long)bytes.n : (long long)env.data_size);
 		add_address(to, a, env.sender);
 		for (size_t i = 0; i < env.rcpt_count; i++)
 			if (!env.rcpt[i].done)
