@@ -64,6 +64,17 @@ void postsuper_done(struct postsuper *ps);
 void postsuper_block(struct postsuper *ps);
 bool postsuper_is_interrupted(void *ctx);
 void postsuper_unblock(struct postsuper *ps);
+/* run(), with those signals blocked, where a kill of ours does not reach it. */
+struct all;
+struct in_child {
+	int (*run)(struct all *all, int64_t *count, enum queue *ret_q);
+	struct all *all;
+	/* what it did */
+	int64_t count;
+	enum queue q;
+	int rc;
+};
+void postsuper_in_child(struct postsuper *ps, struct in_child *c);
 /* Every message that has a name in hold and another elsewhere, waiting for who moves mail now. */
 void postsuper_settle(struct postsuper *ps);
 

@@ -40,7 +40,7 @@ failed(void *ctx, enum queue q, const char *id, int rc)
 }
 
 static int
-act_on_queue(struct all *all, enum queue q)
+act_on_queue(struct all *all, enum queue q, int64_t *count)
 {
 	const struct bulk b = {.spool = all->ps->command.spool,
 	    .live = all->live,
@@ -48,7 +48,6 @@ act_on_queue(struct all *all, enum queue q)
 	    .failed = failed,
 	    .stop = postsuper_is_interrupted,
 	    .ctx = all};
-	int64_t *count = &all->ps->done[all->action];
 
 	switch (all->action) {
 	case REQUEUE:
@@ -66,23 +65,40 @@ act_on_queue(struct all *all, enum queue q)
 	}
 }
 
+/* What is left when it returns is not in the middle of anything. -errno, of queue *ret_q. */
+static int
+act_on_queues(struct all *all, int64_t *count, enum queue *ret_q)
+{
+	struct postsuper *ps = all->ps;
+	int rc = 0;
+
+	for (unsigned q = 0; q <= QUEUE_HOLD && rc == 0 && !postsuper_is_interrupted(NULL); q++)
+		if (all->queues & IN(q)) {
+			*ret_q = (enum queue)q;
+			rc = act_on_queue(all, (enum queue)q, count);
+		}
+	if (all->live && postsuper_is_interrupted(NULL))
+		postsuper_say(ps, "changed-all");
+	return rc;
+}
+
 static void
 act_on_files(struct all *all)
 {
 	struct postsuper *ps = all->ps;
-	unsigned q;
-	int rc = 0;
+	struct in_child c = {.run = act_on_queues, .all = all};
 
-	postsuper_block(ps);
-	for (q = 0; q <= QUEUE_HOLD && rc == 0 && !postsuper_is_interrupted(NULL); q++)
-		if (all->queues & IN(q))
-			rc = act_on_queue(all, (enum queue)q);
-	if (all->live && postsuper_is_interrupted(NULL))
-		postsuper_say(ps, "changed-all");
-	postsuper_unblock(ps);
-	if (rc < 0)
-		command_fatal(&ps->command, "scan %s: %s", spool_queue_name((enum queue)(q - 1)),
-		    strerror(-rc));
+	/* Only these two ever have a half that a kill would leave. */
+	if (all->alone && (all->action == HOLD || all->action == RELEASE)) {
+		postsuper_in_child(ps, &c);
+	} else {
+		postsuper_block(ps);
+		c.rc = act_on_queues(all, &c.count, &c.q);
+		postsuper_unblock(ps);
+	}
+	ps->done[all->action] += c.count;
+	if (c.rc < 0)
+		command_fatal(&ps->command, "scan %s: %s", spool_queue_name(c.q), strerror(-c.rc));
 }
 
 /* What is in active, by the daemon. False: there is none that does it. */

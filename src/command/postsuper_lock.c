@@ -3,10 +3,15 @@
  *
  * To hold or release whole queues it gives each message a second name for a moment (pair.h). No
  * other command may meet one then, and no signal may come between the two halves: those that would
- * end us are kept waiting, and end us when no half is open. What no program can keep waiting, a
- * kill or a loss of power, leaves a few such messages to the next command or daemon.
+ * end us are kept waiting, and end us when no half is open. A kill cannot be kept waiting, so the
+ * work is a child's, who hears of our end and comes to his own. Only what kills both, or a loss of
+ * power, leaves a few such messages to the next command or daemon.
  */
 #include <errno.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include "postsuper.h"
 #include "pp/runtime/log.h"
 #include "pp/spool/pair.h"
@@ -67,14 +72,22 @@ postsuper_done(struct postsuper *ps)
 	ps->moving = -1;
 }
 
-void
-postsuper_block(struct postsuper *ps)
+static sigset_t
+ender_set(void)
 {
 	sigset_t set;
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < PP_COUNT(enders); i++)
 		sigaddset(&set, enders[i]);
+	return set;
+}
+
+void
+postsuper_block(struct postsuper *ps)
+{
+	sigset_t set = ender_set();
+
 	pthread_sigmask(SIG_BLOCK, &set, &ps->mask);
 }
 
@@ -94,4 +107,68 @@ void
 postsuper_unblock(struct postsuper *ps)
 {
 	pthread_sigmask(SIG_SETMASK, &ps->mask, NULL);
+}
+
+/* Until the child has ended. What would end us is told to him, and answered with the signal. */
+static int
+wait_for(pid_t pid)
+{
+	sigset_t set = ender_set();
+	int status = 0, ender = 0;
+	pid_t ended;
+
+	sigaddset(&set, SIGCHLD);
+	while ((ended = waitpid(pid, &status, WNOHANG)) == 0) {
+		int got = sigwaitinfo(&set, NULL);
+
+		if (got <= 0 || got == SIGCHLD)
+			continue;
+		kill(pid, SIGTERM);
+		ender = got;
+	}
+	if (ender)
+		raise(ender); /* comes when it is unblocked */
+	return ended == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -ECHILD;
+}
+
+static void
+work(struct in_child *c, pid_t parent)
+{
+	/* Our end may have come before this. */
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != parent)
+		raise(SIGTERM);
+	c->rc = c->run(c->all, &c->count, &c->q);
+	_exit(0);
+}
+
+void
+postsuper_in_child(struct postsuper *ps, struct in_child *c)
+{
+	struct in_child *shared =
+	    mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	pid_t parent = getpid(), pid = -1;
+	sigset_t set;
+
+	postsuper_block(ps);
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGCHLD, SIG_DFL);
+	if (shared != MAP_FAILED) {
+		*shared = *c;
+		pid = fork();
+	}
+	if (pid == 0)
+		work(shared, parent);
+	if (pid > 0) {
+		int rc = wait_for(pid);
+
+		*c = *shared;
+		c->rc = c->rc < 0 ? c->rc : rc;
+	} else {
+		c->rc = c->run(c->all, &c->count, &c->q);
+	}
+	if (shared != MAP_FAILED)
+		munmap(shared, sizeof(*shared));
+	postsuper_unblock(ps);
 }
