@@ -9,6 +9,7 @@
 #include "pp/spool/repair.h"
 
 enum { STEP_BOUNCE, STEP_EXPIRE, STEP_WARN, STEP_SUCCESS, STEP_LEAVE };
+enum { STUCK_MS = 10000 };
 
 static void
 notice_done(void *ctx, int rc)
@@ -101,8 +102,11 @@ static void
 leave_work(struct lane_job *job)
 {
 	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+	static const enum queue here[] = {QUEUE_ACTIVE, QUEUE_COUNT};
 	struct spool *s = m->q->spool;
 	char corrupt[SPOOL_PATH_MAX];
+	struct stat st;
+	enum queue at;
 
 	if (m->leave_as == SUPER_DELETE)
 		m->rc = spool_remove_blk(s, QUEUE_ACTIVE, m->id);
@@ -114,13 +118,11 @@ leave_work(struct lane_job *job)
 		m->rc = spool_remove_blk(s, QUEUE_ACTIVE, m->id);
 	else
 		m->rc = spool_unlink_blk(s, QUEUE_ACTIVE, m->id);
-	if (m->rc == -ENOENT && m->leave_as != SUPER_DELETE)
+	/* There is no such directory: that is not the message's end either. */
+	m->is_stuck =
+	    m->rc < 0 && (m->rc != -ENOENT || spool_find_blk(s, m->id, here, &at, &st) == 0);
+	if (m->rc == -ENOENT && !m->is_stuck && m->leave_as != SUPER_DELETE)
 		leave_elsewhere(m);
-	else if (m->rc < 0 && m->has_deferred)
-		/* No way into deferred/ (a full disk has no room for its directory): a file in
-		 * active/ would be forgotten until the next start, here the next walk finds it. */
-		m->moved_back =
-		    spool_move_blk(s, m->id, QUEUE_ACTIVE, QUEUE_INCOMING, m->next_try) == 0;
 }
 
 /* Something is left to do, and its file is where that waits. */
@@ -141,6 +143,39 @@ left_undone(struct qmgr_message *m)
 	}
 }
 
+static void leave(struct qmgr_message *m);
+
+static void
+stuck_fired(struct timer *t)
+{
+	leave(PP_CONTAINER(t, struct qmgr_message, stuck_timer));
+}
+
+/* No way out of active/: a disk is full that has no room for a directory, or one was removed. Were
+ * it tried again at once, its receiver would get it many times a second for as long as that is so.
+ */
+static void
+stuck(struct qmgr_message *m)
+{
+	struct qmgr *q = m->q;
+	int64_t wait = q->epoch->params->queue_run_delay;
+
+	if (wait > STUCK_MS)
+		wait = STUCK_MS;
+	if (q->stopping) {
+		log_warn("qmgr",
+		    "%s: leaving the active queue: %s: it stays there until the next start", m->id,
+		    strerror(-m->rc));
+		qmgr_message_free(m);
+		return;
+	}
+	if (!m->is_stuck_told)
+		log_warn("qmgr", "%s: leaving the active queue: %s: trying again every %lld s",
+		    m->id, strerror(-m->rc), (long long)(wait + 999) / 1000);
+	m->is_stuck_told = true; /* once: a full disk has this for thousands */
+	timer_start(q->loop, &m->stuck_timer, wait, stuck_fired);
+}
+
 static void
 leave_done(struct lane_job *job)
 {
@@ -148,10 +183,11 @@ leave_done(struct lane_job *job)
 	struct qmgr *q = m->q;
 
 	q->jobs--;
-	if (m->rc < 0 && m->rc != -ENOENT) {
-		log_warn("qmgr", "%s: leaving the active queue: %s: %s", m->id, strerror(-m->rc),
-		    m->moved_back ? "back to incoming" : "it stays there until the next start");
-	} else if (m->leave_as == SUPER_DELETE) {
+	if (m->is_stuck) {
+		stuck(m);
+		return;
+	}
+	if (m->leave_as == SUPER_DELETE) {
 		qmgr_event(q, "removed", m->id); /* who ordered it says so */
 	} else if (m->is_damaged) {
 		log_warn("qmgr",

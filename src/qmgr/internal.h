@@ -119,7 +119,7 @@ struct qmgr_message {
 	unsigned end_step;
 	/* outcome of this round */
 	bool has_deferred, has_bounced, has_trace, force_expire, is_damaged;
-	bool moved_back;   /* to incoming/, since deferred/ could not take it */
+	bool is_stuck, is_stuck_told; /* in active/: where it belongs cannot take it */
 	bool is_unwritten; /* a log could not take its entries: nobody may be told from it */
 	bool has_logs;     /* it may have; what came in fresh and was sent at once has none */
 	bool unthrottle;   /* asked for by name: dead destinations are tried */
@@ -134,6 +134,7 @@ struct qmgr_message {
 	struct stat st;
 	struct buf why;
 	int64_t next_try; /* seconds */
+	struct timer stuck_timer;
 };
 
 /* Keys of the background lane: what nobody waits for has a thread of its own. */

@@ -396,6 +396,7 @@ stop_run(struct post *p)
 {
 	struct order *o = PP_CONTAINER(p, struct order, post);
 	struct qmgr *q = o->q;
+	struct qmgr_message *m, *m_next;
 	struct qmgr_destination *d;
 
 	q->stopping = true;
@@ -408,6 +409,8 @@ stop_run(struct post *p)
 	qmgr_hand_stop(q);
 	TAILQ_FOREACH (d, &q->every, all)
 		timer_stop(&d->timer);
+	HASH_ITER (hh, q->active, m, m_next)
+		timer_stop(&m->stuck_timer);
 	timer_start(q->loop, &q->stop_timer, o->deadline_ms, stop_fired);
 	mem_free(o);
 	qmgr_idle_check(q);

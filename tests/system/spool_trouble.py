@@ -109,6 +109,36 @@ def test_disk_fills_before_the_results(scratch, small):
     assert [m.recipients for m in mails if m.sender] == [["ok@dest.test"]]
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_no_way_into_deferred(scratch, root, is_there):
+    """Closed, or removed where its owner cannot make it anew: its receiver is not asked again at
+    once, and again, and again."""
+    sink = pp_peers.Sink(scratch, answer=lambda verb, _: {"RCPT": "450 4.2.0 later"}.get(verb))
+    system = pp_harness.Pennypost(scratch, mail_owner="postfix", queue_run_delay="1s")
+    system.relay_to(sink).start()
+    deferred = f"{system.queue}/deferred"
+    must(["chown", "root", system.queue])
+    os.chmod(system.queue, 0o755)
+    must(["rm", "-rf", deferred])
+    if is_there:
+        os.mkdir(deferred, 0o700)
+    queue_id = system.send("user@dest.test")
+    system.log.wait_for(rf"{queue_id}: leaving the active queue: .*: trying again every 1 s")
+    for _ in range(3):
+        mark = system.log.mark()
+        system.log.wait_for("scan of the queue directories: ", since=mark)
+    assert system.queue_files("incoming", "active", "deferred") == [f"active/{queue_id}"]
+    assert len(re.findall(f"{queue_id}: to=<", "\n".join(system.log.lines))) == 1
+    assert "deferred" not in system.must("postqueue", "-j")
+    if not is_there:
+        os.mkdir(deferred, 0o700)
+    must(["chown", "postfix", deferred])
+    system.wait_deferred(queue_id)
+    assert len(re.findall(f"{queue_id}: to=<", "\n".join(system.log.lines))) == 1
+    system.must("postsuper", "-d", queue_id)
+    assert system.queue_files() == []
+
+
 def test_queue_minfree(scratch, sink, small):
     system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool", message_size_limit="100000",
                                   queue_minfree="50000000").relay_to(sink).start()
