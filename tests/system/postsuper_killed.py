@@ -7,6 +7,7 @@ one queue afterwards, at the latest when the next command or the daemon has seen
 import collections
 import fcntl
 import os
+import pwd
 import random
 import signal
 import threading
@@ -159,10 +160,10 @@ def test_who_settles(thousands, who):
     system, ids = thousands
     pairs, backup = ids[:3], ids[3]
     os.mkdir(f"{system.queue}/../backup")
-    with pp_spool.as_user("postfix"):
-        os.makedirs(f"{system.queue}/deleted", 0o700, exist_ok=True)
-        with open(f"{system.queue}/deleted/.moving", "wb"):
-            pass
+    os.mkdir(f"{system.queue}/deleted", 0o700)
+    os.chown(f"{system.queue}/deleted", *pwd.getpwnam("postfix")[2:4])
+    with pp_spool.as_user("postfix"), open(f"{system.queue}/deleted/.moving", "wb"):
+        pass
     for name in pairs:
         os.link(f"{system.queue}/deferred/{name[0]}/{name}", f"{system.queue}/hold/{name}")
     os.link(f"{system.queue}/deferred/{backup[0]}/{backup}", f"{system.queue}/../backup/{backup}")
