@@ -234,7 +234,10 @@ read_by_hand(struct listing_read *r, struct window *w, struct found *f)
 				return 1;
 			if (look(w, at, used + length, &in) < 0 || in.n < used + length)
 				return 0;
-			if (type == REC_POINTER && !is_dummy((struct str){in.p + used, length}))
+			/* The reader takes a dummy and what is behind it at once. */
+			if (type == REC_POINTER &&
+			    (!is_dummy((struct str){in.p + used, length}) ||
+				at + (off_t)(used + length) == size->data_offset))
 				return 1;
 			take(r->arena, f, type, (struct str){in.p + used, length});
 		}
