@@ -18,6 +18,59 @@ expired_status(struct arena *a)
 	    a, STATUS_TEMP, 4, 7, "expired by the administrator before it was tried");
 }
 
+static int
+expire_blk(const struct spool *s, enum queue q, const char *id)
+{
+	char path[SPOOL_PATH_MAX];
+	struct stat st;
+	int fd, rc;
+
+	spool_path(s, q, id, path);
+	fd = fsio_open_read(spool_dirfd(s), path);
+	if (fd < 0)
+		return fd;
+	rc = fstat(fd, &st) < 0 ? -errno : fsio_chmod(fd, (st.st_mode & 07777) | 010);
+	fsio_close(fd);
+	return rc;
+}
+
+struct mark {
+	struct lane_job job;
+	struct qmgr *q;
+	char id[SPOOL_ID_MAX];
+};
+
+static void
+mark_work(struct lane_job *job)
+{
+	struct mark *k = PP_CONTAINER(job, struct mark, job);
+
+	expire_blk(k->q->spool, QUEUE_ACTIVE, k->id); /* its delivery goes on without it, too */
+}
+
+static void
+mark_done(struct lane_job *job)
+{
+	struct mark *k = PP_CONTAINER(job, struct mark, job);
+	struct qmgr *q = k->q;
+
+	mem_free(k);
+	q->jobs--;
+	qmgr_idle_check(q);
+}
+
+/* In its file as well: the next run is to know when this one does not end well. */
+static void
+mark_expired(const struct qmgr_message *m)
+{
+	struct mark *k = MEM_NEW(struct mark);
+
+	k->q = m->q;
+	memcpy(k->id, m->id, sizeof(k->id));
+	m->q->jobs++;
+	lane_run(m->q->o.disk, lane_key(k->id), &k->job, mark_work, mark_done);
+}
+
 /* Entries that no agent has seen yet. */
 static void
 cut(struct qmgr_message *m)
@@ -47,8 +100,10 @@ take(struct qmgr_message *m, enum qmgr_super what)
 	if (m->super == SUPER_DELETE || m->super == what)
 		return false;
 	m->super = what;
-	if (what == SUPER_EXPIRE)
+	if (what == SUPER_EXPIRE) {
 		m->force_expire = true;
+		mark_expired(m);
+	}
 	if (m->state == MESSAGE_DELIVERING)
 		cut(m);
 	return true;
@@ -127,22 +182,6 @@ struct late {
 	int rc;
 	char id[SPOOL_ID_MAX];
 };
-
-static int
-expire_blk(const struct spool *s, enum queue q, const char *id)
-{
-	char path[SPOOL_PATH_MAX];
-	struct stat st;
-	int fd, rc;
-
-	spool_path(s, q, id, path);
-	fd = fsio_open_read(spool_dirfd(s), path);
-	if (fd < 0)
-		return fd;
-	rc = fstat(fd, &st) < 0 ? -errno : fsio_chmod(fd, (st.st_mode & 07777) | 010);
-	fsio_close(fd);
-	return rc;
-}
 
 static void
 late_work(struct lane_job *job)

@@ -203,6 +203,24 @@ def test_killed_in_the_middle(thousands):
     assert set(os.listdir(f"{system.queue}/hold")) == keep
 
 
+@pytest.mark.parametrize("name", ["id", "ALL"])
+def test_expired_while_delivered(scratch, root, name):
+    """The file says so, as Postfix's does: after a crash it is returned all the same."""
+    gate = threading.Event()
+    sink = pp_peers.Sink(scratch, answer=lambda verb, _: gate.wait(TIMEOUT) and LATER if verb == "RCPT" else None)
+    system = pp_harness.Pennypost(scratch).relay_to(sink).start()
+    queue_id = system.send("user@dest.test")
+    path = os.path.join(system.queue, "active", queue_id)
+    until(lambda: any(verb == "RCPT" for _, verb, _ in sink.commands), "never tried")
+    done = system.command("postsuper", "-e", queue_id if name == "id" else "ALL")
+    assert summary(done, "Force-expired") == 1
+    until(lambda: os.stat(path).st_mode & 0o010, "the file does not say so")
+    system.kill()
+    gate.set()
+    system.start()
+    system.log.wait_for(rf"{queue_id}: from=<.*>, status=force-expired, returned to sender")
+
+
 def test_a_daemon_waits_for_a_command(scratch, root):
     """A command that rearranges the spool shares the lock; another daemon is refused at once."""
     system = pp_harness.Pennypost(scratch).start()
