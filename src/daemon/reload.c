@@ -53,6 +53,13 @@ reload_end(struct daemon *d)
 	}
 }
 
+static void
+warn_one(bool is_changed, const char *name)
+{
+	if (is_changed)
+		log_warn("master", "%s takes effect at the next start", name);
+}
+
 /* What cannot change in a running daemon. */
 static void
 warn_fixed(const struct params *old, const struct params *new)
@@ -60,8 +67,12 @@ warn_fixed(const struct params *old, const struct params *new)
 	if (strcmp(old->queue_directory, new->queue_directory) != 0)
 		log_warn("master", "queue_directory = %s takes effect at the next start",
 		    new->queue_directory);
-	if (old->workers != new->workers)
-		log_warn("master", "workers takes effect at the next start");
+	/* Until then postsuper -s and the daemon put files where each thinks they belong. */
+	warn_one(strcmp(old->hash_queue_names, new->hash_queue_names) != 0, "hash_queue_names");
+	warn_one(old->hash_queue_depth != new->hash_queue_depth, "hash_queue_depth");
+	warn_one(old->enable_long_queue_ids != new->enable_long_queue_ids, "enable_long_queue_ids");
+	warn_one(old->message_cache_size != new->message_cache_size, "message_cache_size");
+	warn_one(old->workers != new->workers, "workers");
 }
 
 static void

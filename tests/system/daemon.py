@@ -139,6 +139,18 @@ def test_reload_with_an_error_keeps_the_old_configuration(scratch, sink):
     assert done.returncode != 0 and "message_size_limit" in done.stderr + done.stdout
 
 
+@pytest.mark.parametrize("name, value", [
+    ("hash_queue_names", "deferred"), ("hash_queue_depth", "2"), ("enable_long_queue_ids", "yes"),
+    ("message_cache_size", "0"), ("workers", "1"), ("queue_directory", "/nonexistent/spool")])
+def test_reload_tells_what_it_cannot_change(scratch, sink, name, value):
+    system = pennypost(scratch, sink, workers="2").start()
+    mark = system.log.mark()
+    system.write_config(**{name: value})
+    system.process.send_signal(signal.SIGHUP)
+    system.log.wait_for(rf"warning: {name}.* takes effect at the next start", since=mark)
+    system.wait_removed(system.send("user@dest.test"))
+
+
 def test_commands_start_status_reload_stop(scratch, sink):
     log = os.path.join(scratch.path, "mail.log")
     port = scratch.port()
