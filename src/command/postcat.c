@@ -504,7 +504,7 @@ options(struct postcat *pc, int argc, char **argv)
 	int64_t n;
 	int c;
 
-	while ((c = getopt(argc, argv, "bc:dehoqrs:v")) != -1) {
+	while ((c = getopt(argc, argv, "+bc:dehoqrs:v")) != -1) {
 		switch (c) {
 		case 'b':
 			pc->show |= SHOW_BODY;

@@ -309,7 +309,7 @@ postconf_main(int argc, char **argv)
 	int option;
 
 	command_begin(&c, argv);
-	while ((option = getopt(argc, argv, "aAc:defFhHlmMno:pPvxX#")) > 0)
+	while ((option = getopt(argc, argv, "+aAc:defFhHlmMno:pPvxX#")) > 0)
 		set_option(&c, &o, option);
 	check(&c, &o);
 	argv += optind;

@@ -152,6 +152,13 @@ def test_unknown_name(directory):
     assert theirs.stderr.endswith(ours.stderr)
 
 
+def test_no_options_behind_the_names(directory):
+    ours, theirs = directory().both("relayhost", "-h")
+    assert ours.stdout == theirs.stdout and ours.stdout.startswith("relayhost =")
+    assert ours.stderr == "postconf: warning: -h: unknown parameter\n"
+    assert theirs.stderr.endswith(ours.stderr)
+
+
 def test_unmatched_service(directory):
     ours, theirs = directory().both("-M", "nosuch")
     assert ours.stdout == theirs.stdout == ""

@@ -258,6 +258,8 @@ def test_invalid_id(queue):
     ("postcat", ["-Z"], 1, "usage: postcat"),
     ("postcat", ["-q", "0123456789"], 1, "open queue file 0123456789: No such file or directory"),
     ("postcat", ["-q", "no/id"], 1, "bad mail queue ID: no/id"),
+    ("postcat", ["-q", "-q", "-e", "--", "-b"], 1, "bad mail queue ID: -b"),
+    ("postcat", ["nofile", "-q"], 1, "open nofile: No such file or directory"),
     ("sendmail", ["-bz", "a@b.test"], 64, "unsupported: -bz"),
 ])
 def test_wrong_usage(queue, command, options, code, text):
