@@ -14,6 +14,7 @@ import threading
 import time
 
 import pp_harness
+import pp_peers
 import pp_spool
 import pytest
 
@@ -179,3 +180,27 @@ def test_who_settles(thousands, who):
     assert once(system, ids)
     assert names(system, "hold") == collections.Counter([] if "ALL" in who else pairs)
     assert not os.path.exists(f"{system.queue}/deleted/.moving")
+
+
+def test_a_pair_is_never_sent(scratch, root):
+    """Without a mark that would have it looked for: found when it is taken to be sent."""
+    sink = pp_peers.Sink(scratch)
+    system = pp_harness.Pennypost(scratch)
+    system.relay_to(sink)
+    ids = pp_spool.Spool(system.queue).fill(20)
+    pairs, backups = ids[:3], ids[3:6]
+    os.mkdir(f"{system.queue}/../backup")
+    for name in pairs + backups:
+        folder = "hold" if name in pairs else "../backup"
+        os.link(f"{system.queue}/deferred/{name[0]}/{name}", f"{system.queue}/{folder}/{name}")
+    system.start()
+    fd = os.open(f"{system.queue}/hold", os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_SH)  # a command is at work: put back
+    system.must("postqueue", "-f")
+    until(lambda: len(sink.mails) == 17, "never sent")
+    assert names(system, "deferred", "active") == collections.Counter(pairs)
+    os.close(fd)
+    until(lambda: system.must("postqueue", "-f") == "" and names(system, "deferred", "active", "incoming", "hold") ==
+          collections.Counter(pairs), "never settled")
+    assert names(system, "hold") == collections.Counter(pairs) and len(sink.mails) == 17
+    assert not system.log.find("second file|warning")
