@@ -7,7 +7,10 @@
 #include "internal.h"
 #include "pp/base/mem.h"
 
-enum { MODE_EXPIRED = 0010 };
+enum {
+	MODE_EXPIRED = 0010,
+	FORGET_SLOTS = 4096, /* in one go: a few milliseconds */
+};
 
 static void
 due_fired(struct timer *t)
@@ -100,17 +103,20 @@ qmgr_deferred_retry(struct qmgr *q, struct qmgr_deferred *d)
 		arm(q);
 }
 
-void
-qmgr_deferred_forget_unseen(struct qmgr *q)
+bool
+qmgr_deferred_forget_unseen(struct qmgr *q, uint32_t *slot)
 {
-	for (uint32_t i = 0; i < index_slots(&q->index); i++) {
-		struct qmgr_deferred *d = index_at(&q->index, i);
+	uint32_t slots = index_slots(&q->index), end = *slot + FORGET_SLOTS;
+
+	for (; *slot < slots && *slot < end; ++*slot) {
+		struct qmgr_deferred *d = index_at(&q->index, *slot);
 
 		if (d == NULL || d->generation == (q->generation & 0xff))
 			continue;
 		qmgr_gone(q, index_id(d));
 		qmgr_deferred_drop(q, d);
 	}
+	return *slot >= slots;
 }
 
 unsigned

@@ -15,6 +15,7 @@ enum {
 	QUIET_MS = 10 * 1000,
 	QUIET_END_MS = 500, /* after a command on whole queues */
 	QUIET_MAX = 20000,
+	GONE_MAX = 20000, /* the rest is only counted */
 };
 
 struct hand_gone {
@@ -80,6 +81,9 @@ gone_fired(struct timer *t)
 		mem_free(g);
 	}
 	h->gone = NULL;
+	if (!all_quiet)
+		h->gone_unsaid += h->gone_n > GONE_MAX ? h->gone_n - GONE_MAX : 0;
+	h->gone_n = 0;
 	if (h->gone_unsaid > 0)
 		log_info("qmgr", "%u more messages are gone from the queue", h->gone_unsaid);
 	h->gone_unsaid = 0;
@@ -96,6 +100,8 @@ hand_gone(struct qmgr_hand *h, const char *id, enum queue from)
 
 	qmgr_event(h->q, "gone", id);
 	if (loop_now(h->q->loop) < h->quiet_until || is_quiet(h, id))
+		return;
+	if (h->gone_n++ >= GONE_MAX)
 		return;
 	g = mem_alloc(sizeof(*g) + n);
 	g->from = from;

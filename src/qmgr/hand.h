@@ -23,6 +23,7 @@ struct qmgr_hand {
 	unsigned looks; /* under way */
 	struct hand_odd *odd;
 	struct hand_gone *gone;
+	unsigned gone_n;
 	struct timer gone_timer;
 	int64_t gone_since; /* loop time of the first line of this minute */
 	unsigned gone_said, gone_unsaid;

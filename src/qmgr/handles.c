@@ -33,26 +33,33 @@ place(struct handles *t, uint32_t handle, uint32_t hash)
 	t->place[at] = handle + 1;
 }
 
+/* In the order of the numbers: what they stand for is met as it lies in memory, which for a million
+ * is the faster way. */
 static void
 grow(struct handles *t)
 {
-	uint32_t *old = t->place, size = old ? t->mask + 1 : 0;
+	uint32_t hash, size = t->place ? t->mask + 1 : 0;
 
+	mem_free(t->place);
 	t->mask = (size ? size * 2 : FIRST_SIZE) - 1;
 	t->place = mem_alloc(((size_t)t->mask + 1) * sizeof(*t->place));
-	for (uint32_t i = 0; i < size; i++)
-		if (old[i] != 0)
-			place(t, old[i] - 1, t->hash(t->owner, old[i] - 1));
-	mem_free(old);
+	for (uint32_t i = 0; i < t->top; i++)
+		if (t->hash(t->owner, i, &hash))
+			place(t, i, hash);
 }
 
 void
 handles_add(struct handles *t, uint32_t handle, uint32_t hash)
 {
-	if (t->place == NULL || t->n >= (t->mask + 1) / 4 * 3)
-		grow(t);
-	place(t, handle, hash);
+	bool is_full = t->place == NULL || t->n >= (t->mask + 1) / 4 * 3;
+
 	t->n++;
+	if (handle >= t->top)
+		t->top = handle + 1;
+	if (is_full)
+		grow(t); /* with this one */
+	else
+		place(t, handle, hash);
 }
 
 void
@@ -64,8 +71,10 @@ handles_drop(struct handles *t, uint32_t handle, uint32_t hash)
 		gap = (gap + 1) & t->mask;
 	/* Whoever stands behind the gap and might have stood in it moves up. */
 	for (at = (gap + 1) & t->mask; t->place[at] != 0; at = (at + 1) & t->mask) {
-		uint32_t home = t->hash(t->owner, t->place[at] - 1) & t->mask;
+		uint32_t home = 0;
 
+		t->hash(t->owner, t->place[at] - 1, &home);
+		home &= t->mask;
 		if (((at - home) & t->mask) < ((at - gap) & t->mask))
 			continue;
 		t->place[gap] = t->place[at];
@@ -81,5 +90,5 @@ handles_fini(struct handles *t)
 {
 	mem_free(t->place);
 	t->place = NULL;
-	t->n = t->mask = 0;
+	t->n = t->mask = t->top = 0;
 }

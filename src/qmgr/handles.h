@@ -8,11 +8,11 @@
 #include "pp/base/str.h"
 
 struct handles {
-	uint32_t *place; /* 0 = free, else handle + 1 */
-	uint32_t n, mask;
+	uint32_t *place;       /* 0 = free, else handle + 1 */
+	uint32_t n, mask, top; /* top: above all handles there ever were */
 	/* The hash an owner keeps with the thing: asked for when the table grows or closes a gap.
-	 */
-	uint32_t (*hash)(const void *owner, uint32_t handle);
+	 * False: there is none of that number. The one that is being added is there already. */
+	bool (*hash)(const void *owner, uint32_t handle, uint32_t *ret);
 	const void *owner;
 };
 

@@ -17,12 +17,14 @@ enum {
 
 static const int64_t WHEN_MAX = ((int64_t)1 << 39) - 1;
 
-static uint32_t
-hash_of(const void *owner, uint32_t slot)
+static bool
+hash_of(const void *owner, uint32_t slot, uint32_t *ret)
 {
-	const struct index *ix = owner;
+	const struct qmgr_deferred *d = index_at(owner, slot);
 
-	return index_at(ix, slot)->hash;
+	if (d != NULL)
+		*ret = d->hash;
+	return d != NULL;
 }
 
 void

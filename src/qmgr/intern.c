@@ -9,12 +9,13 @@
 
 enum { FIRST_ROOM = 64, OVERHEAD = 16 };
 
-static uint32_t
-hash_of(const void *owner, uint32_t handle)
+static bool
+hash_of(const void *owner, uint32_t handle, uint32_t *ret)
 {
 	const struct intern *in = owner;
 
-	return in->a[handle].hash;
+	*ret = in->a[handle].hash;
+	return in->a[handle].text != NULL;
 }
 
 void

@@ -224,9 +224,10 @@ void qmgr_deferred_drop(struct qmgr *q, struct qmgr_deferred *d);
 int64_t qmgr_deferred_time(const struct qmgr *q, const struct qmgr_deferred *d, int64_t mtime);
 int64_t qmgr_deferred_when(const struct qmgr_deferred *d);
 /* A walk met its file: known as it is, but for its mode, which tells of `postsuper -e`. What no
- * walk since q->generation grew has met is forgotten by the other. */
+ * walk since q->generation grew has met is forgotten by the other, some slots from *slot on:
+ * true = those were the last. */
 void qmgr_deferred_seen(struct qmgr *q, struct qmgr_deferred *d, mode_t mode);
-void qmgr_deferred_forget_unseen(struct qmgr *q);
+bool qmgr_deferred_forget_unseen(struct qmgr *q, uint32_t *slot);
 unsigned qmgr_deferred_count(const struct qmgr *q);
 /* May one more from this queue become active? When mail of both kinds waits each gets half of the
  * places: a heap of retries does not keep new mail out, nor the other way round. */

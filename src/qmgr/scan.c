@@ -23,6 +23,8 @@ struct scan {
 	int64_t now;
 	uid_t uid; /* whose files can be worked with */
 	struct scan_batch *batch;
+	struct post post;
+	uint32_t forget_at; /* slot of the index */
 };
 
 struct scan_entry {
@@ -268,15 +270,10 @@ orphans_done(struct lane_job *job)
 }
 
 static void
-scan_done(struct lane_job *job)
+scan_end(struct scan *s)
 {
-	struct scan *s = PP_CONTAINER(job, struct scan, job);
 	struct qmgr *q = s->q;
-	int rc = s->rc;
 
-	qmgr_hand_watched(q, s->watch_rc, s->denied);
-	if (rc < 0)
-		log_warn("qmgr", "scan of the queue directories: %s", strerror(-rc));
 	if (s->is_first) {
 		lane_run(q->o.background, LANE_DETAILS, &s->job, orphans_work, orphans_done);
 	} else {
@@ -286,10 +283,6 @@ scan_done(struct lane_job *job)
 	q->scanning = false;
 	q->has_scanned = true;
 	if (!q->stopping) {
-		/* What a whole walk did not meet is gone: deleted, held, or requeued by somebody.
-		 */
-		if (rc == 0)
-			qmgr_deferred_forget_unseen(q);
 		q->is_telling = false;
 		qmgr_deferred_due(q);
 		timer_start(q->loop, &q->scan_timer, q->epoch->params->queue_run_delay, scan_fired);
@@ -299,6 +292,30 @@ scan_done(struct lane_job *job)
 			q->flushing = false;
 	}
 	qmgr_idle_check(q);
+}
+
+/* What a whole walk did not meet is gone: deleted, held, or requeued by somebody. That may be a
+ * million, so others have their turn in between. */
+static void
+forget_some(struct post *p)
+{
+	struct scan *s = PP_CONTAINER(p, struct scan, post);
+
+	if (!s->q->stopping && s->rc == 0 && !qmgr_deferred_forget_unseen(s->q, &s->forget_at))
+		post_to(s->q->loop, &s->post, forget_some);
+	else
+		scan_end(s);
+}
+
+static void
+scan_done(struct lane_job *job)
+{
+	struct scan *s = PP_CONTAINER(job, struct scan, job);
+
+	qmgr_hand_watched(s->q, s->watch_rc, s->denied);
+	if (s->rc < 0)
+		log_warn("qmgr", "scan of the queue directories: %s", strerror(-s->rc));
+	forget_some(&s->post);
 }
 
 void
