@@ -179,6 +179,7 @@ qmgr_message_load(struct qmgr *q, const char *id, enum queue from, struct spool_
 	m->from = from;
 	m->serial = ++q->serial;
 	m->bytes = bytes;
+	m->flushes = q->flushes; /* one asked for before this round is no reason for another */
 	m->has_logs = bytes == NULL;
 	if (bytes)
 		snap_ref(&bytes->snap);
