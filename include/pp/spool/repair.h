@@ -35,8 +35,8 @@ int repair_active_blk(const struct spool *s, int64_t now, repair_tell *tell, voi
 int
 repair_purge_blk(const struct spool *s, enum queue q, int64_t now, repair_tell *tell, void *ctx);
 /* One that spool_scan_any_blk has met, which so costs no walk of its own. True = it is gone. */
-bool repair_purge_one_blk(const struct spool *s, const struct spool_entry *e, int64_t now,
-    repair_tell *tell, void *ctx);
+bool repair_purge_one_blk(
+    const struct spool *s, const struct spool_entry *e, int64_t now, repair_tell *tell, void *ctx);
 /* Files of `q` (a message queue or a log) to where their id is hashed; odd things out. */
 int repair_structure_blk(const struct spool *s, enum queue q, repair_tell *tell, void *ctx);
 /* Logs of `q` last written before `before` whose message is in no queue. */

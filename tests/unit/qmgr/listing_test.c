@@ -104,8 +104,7 @@ listing_begin(void)
 static void
 wait_loaded(struct timer *timer)
 {
-	if (!qmgr_deferred_complete(t.q) || t.q->wanted_n > 0 || t.q->loading[0] ||
-	    t.q->loading[1])
+	if (!qmgr_deferred_complete(t.q) || t.q->wanted_n > 0 || t.q->loading[0] || t.q->loading[1])
 		timer_start(t.loop, &t.timer, 5, wait_loaded);
 	else
 		t.ready();
