@@ -242,6 +242,13 @@ has_recipient_at(const struct envelope *e, struct str site)
 	return false;
 }
 
+/* While it is loaded it belongs to its lane; then it is tried anyway. */
+static bool
+has_failed(const struct qmgr_message *m)
+{
+	return m->state != MESSAGE_LOADING && m->has_deferred;
+}
+
 static void
 site_done(void *ctx)
 {
@@ -257,7 +264,7 @@ site_begin(struct order *o)
 	qmgr_destinations_revive(q);
 	/* First those on their way back: what the index sends out now comes there, too. */
 	HASH_ITER (hh, q->active, m, next)
-		m->again |= m->has_deferred && has_recipient_at(&m->envelope, str_of(o->arg));
+		m->again |= has_failed(m) && has_recipient_at(&m->envelope, str_of(o->arg));
 	qmgr_site_flush(q, o->arg, site_done, o);
 }
 
@@ -269,7 +276,7 @@ retry_active(struct qmgr *q, const char *id)
 
 	HASH_FIND_STR(q->active, id, m);
 	if (m)
-		m->again = m->has_deferred;
+		m->again = has_failed(m);
 }
 
 static void

@@ -101,7 +101,8 @@ take(struct qmgr_message *m, enum qmgr_super what)
 		return false;
 	m->super = what;
 	if (what == SUPER_EXPIRE) {
-		m->force_expire = true;
+		if (m->state != MESSAGE_LOADING) /* its lane writes there */
+			m->force_expire = true;
 		mark_expired(m);
 	}
 	if (m->state == MESSAGE_DELIVERING)
@@ -122,6 +123,7 @@ qmgr_super_loaded(struct qmgr_message *m)
 	struct arena a = {0};
 	struct status st = expired_status(&a);
 
+	m->force_expire |= m->super == SUPER_EXPIRE;
 	if (m->super != SUPER_NONE) {
 		m->open_entries = 1;
 		for (size_t i = 0; m->super == SUPER_EXPIRE && i < m->envelope.rcpt_count; i++)
