@@ -113,6 +113,9 @@ find(struct look *k)
 	struct hand_places again;
 
 	hand_places_blk(s, k->id, &k->places);
+	/* In none of them one after the other: it may have been moved meanwhile. */
+	if (k->places.found == 0)
+		hand_places_blk(s, k->id, &k->places);
 	drop_second_names(k);
 	k->at = first_of(k);
 	if (k->at == QUEUE_COUNT || (k->places.found & mail & ~HAND_BIT(k->at)) == 0)
