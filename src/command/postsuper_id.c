@@ -58,11 +58,11 @@ delete_message(const struct postsuper *ps, enum queue q, const char *id)
 }
 
 static int
-move(const struct postsuper *ps, enum queue from, enum queue to, const char *id, int64_t mtime)
+move(const struct postsuper *ps, enum queue from, enum queue to, const char *id)
 {
 	const struct spool *s = ps->command.spool;
 	char old[SPOOL_PATH_MAX], new[SPOOL_PATH_MAX];
-	int rc = spool_move_blk(s, id, from, to, mtime);
+	int rc = spool_move_blk(s, id, from, to, -1);
 
 	if (rc == 0 && ps->verbose) {
 		spool_path(s, from, id, old);
@@ -72,20 +72,34 @@ move(const struct postsuper *ps, enum queue from, enum queue to, const char *id,
 	return rc;
 }
 
+/* The time comes last: in deferred/ it would ask the daemon to try it now, before it is moved. */
+static int
+requeue(const struct postsuper *ps, enum queue q, const char *id)
+{
+	const struct spool *s = ps->command.spool;
+	char path[SPOOL_PATH_MAX];
+	int rc = move(ps, q, QUEUE_MAILDROP, id);
+
+	spool_path(s, QUEUE_MAILDROP, id, path);
+	if (rc == 0)
+		fsio_set_mtime(spool_dirfd(s), path, (int64_t)time(NULL)); /* if it is there yet */
+	return rc;
+}
+
 static int
 act(const struct postsuper *ps, enum action a, enum queue q, const char *id)
 {
 	switch (a) {
 	case REQUEUE:
-		return move(ps, q, QUEUE_MAILDROP, id, (int64_t)time(NULL));
+		return requeue(ps, q, id);
 	case DELETE:
 		return delete_message(ps, q, id);
 	case EXPIRE:
 		return expire(ps->command.spool, q, id);
 	case HOLD:
-		return move(ps, q, QUEUE_HOLD, id, -1);
+		return move(ps, q, QUEUE_HOLD, id);
 	case RELEASE:
-		return move(ps, q, QUEUE_DEFERRED, id, -1);
+		return move(ps, q, QUEUE_DEFERRED, id);
 	default:
 		return -EINVAL;
 	}
