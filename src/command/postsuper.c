@@ -41,7 +41,7 @@ const struct postsuper_action postsuper_actions[ACTIONS] = {
 };
 
 void
-postsuper_complain(const struct postsuper *ps, enum action a, const char *id, int rc)
+postsuper_complain(struct postsuper *ps, enum action a, const char *id, int rc)
 {
 	if (rc == -EEXIST)
 		log_warn(ps->command.name, "%s: not %s: there is another message of this id", id,
@@ -49,6 +49,8 @@ postsuper_complain(const struct postsuper *ps, enum action a, const char *id, in
 	else
 		log_warn(ps->command.name, "%s: not %s: %s", id, postsuper_actions[a].word,
 		    strerror(-rc));
+	/* Postfix goes on after these two. */
+	ps->failed |= rc != -EEXIST && a != EXPIRE;
 }
 
 /* An id, `-` for ids from standard input, or ALL. */
@@ -71,8 +73,11 @@ request(struct postsuper *ps, const enum action *a, size_t n, const char *what)
 static void
 tell_repair(void *ctx, const struct repair_note *note)
 {
-	const char *name = "postsuper";
+	struct postsuper *ps = ctx;
+	const char *name = ps->command.name;
 
+	ps->failed |= note->rc < 0 && note->rc != -EEXIST && note->rc != -ENOENT &&
+		      note->what != REPAIR_REMOVED_DIRECTORY;
 	if (note->what == REPAIR_REMOVED_DIRECTORY && note->rc < 0)
 		log_warn(name, "remove subdirectory %s: %s", note->path, strerror(-note->rc));
 	else if (note->what == REPAIR_REMOVED_DIRECTORY)
@@ -97,9 +102,9 @@ repair_queue(struct postsuper *ps, enum queue q, bool purge, bool structure)
 	int rc = 0;
 
 	if (purge && q <= QUEUE_HOLD)
-		rc = repair_purge_blk(s, q, (int64_t)time(NULL), tell_repair, NULL);
+		rc = repair_purge_blk(s, q, (int64_t)time(NULL), tell_repair, ps);
 	if (rc == 0 && structure)
-		rc = repair_structure_blk(s, q, tell_repair, NULL);
+		rc = repair_structure_blk(s, q, tell_repair, ps);
 	if (rc < 0)
 		command_fatal(&ps->command, "scan %s: %s", spool_queue_name(q), strerror(-rc));
 }
@@ -128,7 +133,7 @@ repair(struct postsuper *ps, bool purge, bool structure)
 	structure = structure && !bulk_purge_needed_blk(ps->command.spool);
 	for (size_t i = 0; structure && i < PP_COUNT(order); i++)
 		if (ps->queues & LOG_QUEUES & IN(order[i]))
-			repair_orphans_blk(ps->command.spool, order[i], before, tell_repair, NULL);
+			repair_orphans_blk(ps->command.spool, order[i], before, tell_repair, ps);
 	postsuper_say(ps, "changed-all");
 }
 
@@ -273,5 +278,5 @@ postsuper_main(int argc, char **argv)
 		postsuper_purge(&ps);
 	buf_fini(&ps.changed);
 	fsio_close(ps.lock);
-	return command_end(&ps.command, 0);
+	return command_end(&ps.command, ps.failed ? ps.command.fatal_code : 0);
 }

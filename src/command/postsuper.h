@@ -27,6 +27,7 @@ struct postsuper {
 	struct command command;
 	unsigned queues;                      /* named, or all */
 	bool named, verbose, all, delete_all; /* ALL was asked for, and of -d */
+	bool failed;                          /* something that was asked for */
 	int64_t done[ACTIONS];
 	bool asked[ACTIONS];
 	int lock; /* what a daemon holds, opened while we may; -errno = there is none */
@@ -42,7 +43,7 @@ struct postsuper {
 };
 
 /* A warning with the reason why nothing was done to `id`. */
-void postsuper_complain(const struct postsuper *ps, enum action a, const char *id, int rc);
+void postsuper_complain(struct postsuper *ps, enum action a, const char *id, int rc);
 
 /* postsuper_id.c: `what` is an id, or `-` for ids from standard input. n actions on each. */
 void postsuper_ids(struct postsuper *ps, const enum action *a, size_t n, const char *what);
@@ -73,6 +74,7 @@ struct in_child {
 	int64_t count;
 	enum queue q;
 	int rc;
+	bool failed;
 };
 void postsuper_in_child(struct postsuper *ps, struct in_child *c);
 /* Every message that has a name in hold and another elsewhere, waiting for who moves mail now. */

@@ -132,12 +132,13 @@ wait_for(pid_t pid)
 }
 
 static void
-work(struct in_child *c, pid_t parent)
+work(const struct postsuper *ps, struct in_child *c, pid_t parent)
 {
 	/* Our end may have come before this. */
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM) < 0 || getppid() != parent)
 		raise(SIGTERM);
 	c->rc = c->run(c->all, &c->count, &c->q);
+	c->failed = ps->failed;
 	_exit(0);
 }
 
@@ -159,11 +160,12 @@ postsuper_in_child(struct postsuper *ps, struct in_child *c)
 		pid = fork();
 	}
 	if (pid == 0)
-		work(shared, parent);
+		work(ps, shared, parent);
 	if (pid > 0) {
 		int rc = wait_for(pid);
 
 		*c = *shared;
+		ps->failed |= c->failed;
 		c->rc = c->rc < 0 ? c->rc : rc;
 	} else {
 		c->rc = c->run(c->all, &c->count, &c->q);

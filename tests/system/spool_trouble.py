@@ -1,11 +1,14 @@
 """spool_trouble.py - full and read-only file systems, foreign and damaged spools: nothing is lost."""
 
+import json
 import os
 import re
 import subprocess
+import time
 
 import pp_harness
 import pp_peers
+import pp_spool
 import pytest
 from pp_scratch import must, run
 
@@ -137,6 +140,48 @@ def test_no_way_into_deferred(scratch, root, is_there):
     assert len(re.findall(f"{queue_id}: to=<", "\n".join(system.log.lines))) == 1
     system.must("postsuper", "-d", queue_id)
     assert system.queue_files() == []
+
+
+def test_no_room_for_a_notice(scratch, small):
+    """Of mail that was told to expire; a flush before that is no reason to try it without a pause."""
+    sink = pp_peers.Sink(scratch, answer=lambda verb, _: {"RCPT": "450 4.2.0 later"}.get(verb))
+    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool",
+                                  message_size_limit="100000").relay_to(sink).start()
+    queue_id = system.send("user@dest.test")
+    system.wait_deferred(queue_id)
+    ballast = fill(small)
+    system.must("postqueue", "-f")
+    system.wait_deferred(queue_id, count=2)
+    system.must("postsuper", "-e", queue_id)
+    system.must("postqueue", "-i", queue_id)
+    system.log.wait_for(rf"{queue_id}: its notice could not be queued: ")
+    system.wait_deferred(queue_id, count=3)
+    row = json.loads(system.must("postqueue", "-j"))
+    assert row["queue_name"] == "deferred"
+    assert row["recipients"][0]["next_attempt"] > time.time() + 100
+    os.remove(ballast)
+    system.must("postqueue", "-i", queue_id)
+    system.wait_removed(queue_id)
+
+
+def test_commands_on_a_read_only_file_system(scratch, small):
+    """Reading goes on; what cannot be done is told, and by the exit status, too."""
+    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool", mail_owner="postfix")
+    spool = pp_spool.Spool(system.queue)
+    deferred = spool.fill(3)
+    held = spool.fill(2, first=3, queue="hold")
+    before = system.queue_files()
+    must(["mount", "-o", "remount,ro", small])
+    for command in (["postqueue", "-p"], ["postqueue", "-j"], ["postcat", "-q", held[0]],
+                    ["qshape", "deferred"]):
+        assert system.command(*command).returncode == 0, command
+    for option, queue_id in (("-d", deferred[0]), ("-h", deferred[0]), ("-H", held[0]),
+                             ("-r", held[1]), ("-d", "ALL"), ("-h", "ALL"), ("-H", "ALL")):
+        done = system.command("postsuper", option, queue_id)
+        assert done.returncode == 1, (option, queue_id, done.stderr)
+        assert "Read-only file system" in done.stderr and ": 0 messages" in done.stderr
+    assert system.queue_files() == before
+    must(["mount", "-o", "remount,rw", small])
 
 
 def test_queue_minfree(scratch, sink, small):
