@@ -5,6 +5,7 @@ fault.c is loaded into the daemon. A first run counts the calls, then there is a
 
 import errno
 import os
+import re
 import smtplib
 import subprocess
 
@@ -131,6 +132,8 @@ def test_each_place(shim, root, call, number):
         try:
             log = run.first_life()
             fired = log.find(r"^fault: \w+ .* fails: ")
+            if call == "openat":  # a directory of logs: read for a listing, and gone around
+                fired = [m for m in fired if not re.search(r"/defer/\w fails: ", m.group(0))]
             run.second_life()
             # Nobody may be silent about it, but for reading what is then read again.
             if fired and call not in ("read", "pread"):

@@ -4,10 +4,12 @@ commands in Postfix's words, and kept by the daemon against whoever goes round t
 import os
 import shutil
 import subprocess
+import time
 
 import pp_harness
 import pp_peers
 import pytest
+from pp_scratch import TIMEOUT
 
 NOBODY, STRANGER = 65534, 54321
 
@@ -218,6 +220,9 @@ def test_pickup_asks_who_owns_a_file(system):
                 rf"pickup\[\d+\]: warning: maildrop/ABCDE1234 from uid {NOBODY}: User nobody\({NOBODY}\) "
                 "is not allowed to submit mail: saving the file in corrupt", since=mark)
             path = os.path.join(system.queue, "corrupt", "ABCDE1234")
+            deadline = time.monotonic() + TIMEOUT
+            while not os.path.exists(path):  # it is said first
+                assert time.monotonic() < deadline
             assert os.stat(path).st_uid == NOBODY
             os.unlink(path)
 
