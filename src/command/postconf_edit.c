@@ -103,6 +103,9 @@ walk(struct editing *e, struct str text)
 static void
 read_arguments(struct command *c, struct editing *e, char **args)
 {
+	if (*args == NULL)
+		command_fatal(c,
+		    e->mode == EDIT_SET ? "-e requires name=value argument" : "missing argument");
 	for (; *args; args++) {
 		struct str s = str_of(*args);
 		size_t eq = str_index(s, '=');
@@ -110,7 +113,9 @@ read_arguments(struct command *c, struct editing *e, char **args)
 		    .name = str_trim(str_head(s, eq)), .value = str_trim(str_from(s, eq + 1))};
 		struct edit *old = find(e, s);
 
-		if (e->mode == EDIT_SET && eq == s.n)
+		/* A blank in a name would be a line that nothing reads again. */
+		if (e->mode == EDIT_SET &&
+		    (eq == s.n || strcspn(edit.name.p, " \t\r") < edit.name.n))
 			command_fatal(c, "missing '=' after attribute name: \"%s\"", *args);
 		if (edit.name.n == 0)
 			command_fatal(c, "missing attribute name: \"%s\"", *args);

@@ -203,7 +203,7 @@ def test_missing_file(directory):
 @pytest.mark.parametrize("args", [
     ["relayhost = [new]:25"], ["-e", "mydestination=z"], ["-X", "relayhost"],
     ["-#", "mydestination"], ["-e", "mydestination = a", "relayhost ="],
-    ["-e", "brand_new = 1"], ["-X", "nosuch"],
+    ["-e", "brand_new = 1"], ["-X", "nosuch"], ["-e", "  tail = 2 3 "],
 ])
 def test_edit(directory, scratch, args):
     text = ("# head\nrelayhost = a\nmydestination = x,\n  y\n# inside\n\n  z\n"
@@ -232,7 +232,8 @@ def test_edit_keeps_a_link(directory, scratch):
         assert "relayhost = b\n" in file.read()
 
 
-@pytest.mark.parametrize("args", [["-hH"], ["-dn"], ["-q"], ["-M", "-n"], ["-e", "nothing"]])
+@pytest.mark.parametrize("args", [["-hH"], ["-dn"], ["-q"], ["-M", "-n"], ["-e", "nothing"],
+                                  ["-e", "two words=x"], ["-e"], ["-X"], ["-#"]])
 def test_usage_errors(directory, args):
     for done in directory().both(*args):
         assert done.returncode == 1 and "fatal: " in done.stderr
