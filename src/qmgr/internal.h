@@ -113,6 +113,7 @@ struct qmgr_message {
 	struct journal_mail *mail; /* it is in the journal and has no file */
 	TAILQ_ENTRY(qmgr_message) young;
 	int64_t young_until;          /* ms of the loop: then it becomes a file */
+	int64_t filed_at; /* ms of the loop; 0 = it began as a file, or is none yet */
 	bool is_listed, is_filing, is_told;
 	off_t *marked; /* the job's that makes the file: finished recipients */
 	size_t marked_n;

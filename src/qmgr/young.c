@@ -89,6 +89,7 @@ file_done(struct lane_job *job)
 	}
 	journal_done(m->mail);
 	m->mail = NULL;
+	m->filed_at = loop_now(q->loop);
 	if (m->state == MESSAGE_ENDING) {
 		qmgr_message_end(m);
 		return;
@@ -109,7 +110,7 @@ qmgr_young_file(struct qmgr_message *m)
 	m->marked = arena_alloc(&m->arena, (e->rcpt_count + 1) * sizeof(*m->marked));
 	m->marked_n = 0;
 	for (size_t i = 0; i < e->rcpt_count; i++)
-		if (journal_marked(m->mail, i))
+		if (e->rcpt[i].done)
 			m->marked[m->marked_n++] = e->rcpt[i].offset;
 	m->q->jobs++;
 	lane_run(m->q->o.disk, lane_key(m->id), &m->job, file_work, file_done);
@@ -125,8 +126,10 @@ qmgr_young_marks(struct qmgr_message *m)
 	STAILQ_FOREACH (rec, &m->records, link)
 		if (rec->log != QUEUE_COUNT)
 			return false;
-	STAILQ_FOREACH (rec, &m->records, link)
+	STAILQ_FOREACH (rec, &m->records, link) {
 		journal_mark(m->mail, rec->ordinal);
+		m->envelope.rcpt[rec->ordinal].done = true;
+	}
 	STAILQ_INIT(&m->records);
 	return true;
 }

@@ -401,22 +401,10 @@ journal_append(struct journal *j, struct journal_commit *c)
 	post_to(j->loop, &c->post, append_run);
 }
 
-static char *
-mark_byte(const struct journal_mail *m, size_t n)
-{
-	return &map_of(m->segment)[m->unit + 1 + n / JOURNAL_BITS];
-}
-
 void
 journal_mark(struct journal_mail *m, size_t n)
 {
-	*mark_byte(m, n) |= (char)(1u << n % JOURNAL_BITS);
-}
-
-bool
-journal_marked(const struct journal_mail *m, size_t n)
-{
-	return (*mark_byte(m, n) & (char)(1u << n % JOURNAL_BITS)) != 0;
+	map_of(m->segment)[m->unit + 1 + n / JOURNAL_BITS] |= (char)(1u << n % JOURNAL_BITS);
 }
 
 void

@@ -51,7 +51,6 @@ void journal_append(struct journal *j, struct journal_commit *c);
 
 /* The n-th recipient record of the message is finished. One thread at a time. */
 void journal_mark(struct journal_mail *m, size_t n);
-bool journal_marked(const struct journal_mail *m, size_t n);
 /* Delivered, or safe in a file: the journal has nothing more to do with it. Any thread; frees m. */
 void journal_done(struct journal_mail *m);
 /* It stays, for journal_close or the next start. Frees m. */
