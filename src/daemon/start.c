@@ -181,8 +181,8 @@ replay_journal(struct daemon *d, struct buf *text)
 		    "%s/journal holds mail of the last run that cannot be made into files: %s",
 		    spool_directory(d->spool), strerror((int)-n));
 	else if (n > 0)
-		log_info("master", "%lld messages of the last run found in the journal",
-		    (long long)n);
+		log_info(
+		    "master", "%lld messages of the last run found in the journal", (long long)n);
 	return n < 0 ? (int)n : 0;
 }
 

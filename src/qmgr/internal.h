@@ -84,7 +84,7 @@ struct qmgr_record {
 	STAILQ_ENTRY(qmgr_record) link;
 	enum queue log; /* QUEUE_DEFER, QUEUE_BOUNCE, QUEUE_TRACE; QUEUE_COUNT = done mark only */
 	struct deferlog_entry entry;
-	bool done; /* mark the recipient done after the log is synced */
+	bool done;      /* mark the recipient done after the log is synced */
 	size_t ordinal; /* of the recipient in its envelope */
 };
 STAILQ_HEAD(qmgr_record_list, qmgr_record);
@@ -112,8 +112,8 @@ struct qmgr_message {
 	/* young.c */
 	struct journal_mail *mail; /* it is in the journal and has no file */
 	TAILQ_ENTRY(qmgr_message) young;
-	int64_t young_until;          /* ms of the loop: then it becomes a file */
-	int64_t filed_at; /* ms of the loop; 0 = it began as a file, or is none yet */
+	int64_t young_until; /* ms of the loop: then it becomes a file */
+	int64_t filed_at;    /* ms of the loop; 0 = it began as a file, or is none yet */
 	bool is_listed, is_filing, is_told;
 	off_t *marked; /* the job's that makes the file: finished recipients */
 	size_t marked_n;

@@ -23,8 +23,7 @@ due_fired(struct timer *t)
 	int64_t now = loop_now(q->loop);
 	struct qmgr_message *m;
 
-	while ((m = TAILQ_FIRST(&q->young)) != NULL && m->young_until <= now &&
-	       q->filing < AT_ONCE)
+	while ((m = TAILQ_FIRST(&q->young)) != NULL && m->young_until <= now && q->filing < AT_ONCE)
 		qmgr_young_file(m);
 	if (m != NULL)
 		timer_start(q->loop, t,
@@ -165,8 +164,8 @@ shelve_work(struct lane_job *job)
 	struct shelved *s = PP_CONTAINER(job, struct shelved, job);
 	const struct spool_arrival *a = s->a;
 
-	s->rc = writer_file_marked_blk(
-	    s->q->spool, QUEUE_INCOMING, a->id, a->bytes->bytes, NULL, 0);
+	s->rc =
+	    writer_file_marked_blk(s->q->spool, QUEUE_INCOMING, a->id, a->bytes->bytes, NULL, 0);
 }
 
 static void
@@ -181,8 +180,9 @@ shelve_done(struct lane_job *job)
 		s->a->mail = NULL;
 		q->incoming_waits = true;
 	} else {
-		log_warn("qmgr", "%s: its queue file cannot be made: %s: it waits in the journal "
-				 "until the next start",
+		log_warn("qmgr",
+		    "%s: its queue file cannot be made: %s: it waits in the journal "
+		    "until the next start",
 		    s->a->id, strerror(-s->rc));
 	}
 	spool_arrival_free(s->a);

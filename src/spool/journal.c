@@ -16,10 +16,10 @@
 #include "pp/runtime/snap.h"
 
 enum {
-	PARTS = 3,             /* head and id, file, padding */
-	BATCH = 256,           /* messages in one write */
-	AHEAD = 1024 * 1024,   /* bytes made ready behind what is written: a sync that has to
-				* record where a file lies on the disk costs several times as much */
+	PARTS = 3,           /* head and id, file, padding */
+	BATCH = 256,         /* messages in one write */
+	AHEAD = 1024 * 1024, /* bytes made ready behind what is written: a sync that has to
+			      * record where a file lies on the disk costs several times as much */
 	SEGMENTS_MAX = 512,
 };
 
@@ -252,8 +252,8 @@ make_ready(struct segment *g)
 		end = at + AHEAD;
 	for (; rc == 0 && at < end; at += (off_t)sizeof(zeros))
 		rc = fsio_pwrite(g->fd,
-		    (struct str){zeros, end - at < (off_t)sizeof(zeros) ? (size_t)(end - at)
-									 : sizeof(zeros)},
+		    (struct str){zeros,
+			end - at < (off_t)sizeof(zeros) ? (size_t)(end - at) : sizeof(zeros)},
 		    at);
 	if (rc == 0)
 		g->ready = (uint32_t)((end - JOURNAL_FRONT) / JOURNAL_UNIT);
@@ -332,8 +332,8 @@ put(struct journal *j, struct journal_commit *c, uint32_t units)
 	memcpy(r->entry[i].id, id.p, id.n);
 	part[0] = (struct iovec){&r->entry[i], head};
 	part[1] = (struct iovec){(void *)(uintptr_t)file.p, file.n};
-	part[2] = (struct iovec){
-	    (void *)(uintptr_t)zeros, (size_t)units * JOURNAL_UNIT - head - file.n};
+	part[2] =
+	    (struct iovec){(void *)(uintptr_t)zeros, (size_t)units * JOURNAL_UNIT - head - file.n};
 	c->mail = MEM_NEW(struct journal_mail);
 	c->mail->segment = g;
 	c->mail->unit = g->next;

@@ -40,7 +40,7 @@ struct journal_commit {
 	const char *id;
 	size_t rcpt_count;
 	void (*done)(struct journal_commit *c); /* on the loop that asked */
-	int rc; /* 0, or -errno: it is not in the journal, make a file */
+	int rc;                    /* 0, or -errno: it is not in the journal, make a file */
 	struct journal_mail *mail; /* rc = 0: the caller's */
 	uint64_t hash;
 };
