@@ -146,6 +146,7 @@ replay_journal(struct command *c)
 {
 	struct stat st;
 	int lock, turn;
+	unsigned damaged = 0;
 	int64_t n = 0;
 
 	if (!journal_is_left_blk(c->spool) ||
@@ -153,10 +154,12 @@ replay_journal(struct command *c)
 		return;
 	lock = spool_lock_file(c->spool);
 	turn = fsio_open_dir(spool_dirfd(c->spool), "journal");
-	/* Shared with other commands, of which one does it; a running daemon has it for itself. */
-	if (turn >= 0 && spool_hold(lock) == 0) {
+	/* Shared with other commands, of which one does it; a running daemon has it for itself.
+	 * What cannot be locked (the file is gone, or not ours to read) may be a running daemon's.
+	 */
+	if (turn >= 0 && lock >= 0 && spool_hold(lock) == 0) {
 		if (fsio_lock(turn, true) == 0)
-			n = journal_replay_blk(c->spool, st.st_uid, st.st_gid);
+			n = journal_replay_blk(c->spool, st.st_uid, st.st_gid, &damaged);
 		spool_unhold(lock);
 	}
 	fsio_close(turn);
@@ -164,6 +167,10 @@ replay_journal(struct command *c)
 	if (n < 0)
 		log_warn(c->name, "mail in the journal cannot be made into files: %s",
 		    strerror((int)-n));
+	if (damaged > 0)
+		log_warn(c->name,
+		    "%u damaged files of the journal are kept as %s/journal/*.damaged", damaged,
+		    spool_directory(c->spool));
 }
 
 void

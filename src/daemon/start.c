@@ -174,8 +174,14 @@ take_directories(struct daemon *d, const struct config *cfg, const struct say *s
 static int
 replay_journal(struct daemon *d, struct buf *text)
 {
-	int64_t n = journal_replay_blk(d->spool, (uid_t)-1, (gid_t)-1);
+	unsigned damaged = 0;
+	int64_t n = journal_replay_blk(d->spool, (uid_t)-1, (gid_t)-1, &damaged);
 
+	if (damaged > 0)
+		log_warn("master",
+		    "%u damaged files of the journal, or of another version: mail in them is not "
+		    "delivered; they are kept as %s/journal/*.damaged",
+		    damaged, spool_directory(d->spool));
 	if (n < 0)
 		buf_printf(text,
 		    "%s/journal holds mail of the last run that cannot be made into files: %s",

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/queue.h>
+#include <sys/random.h>
 #include <unistd.h>
 #include "journal.h"
 #include "pp/runtime/snap.h"
@@ -30,7 +31,7 @@ struct segment {
 	struct journal *journal;
 	unsigned number;
 	int fd;
-	uint64_t generation;
+	struct journal_head life;
 	char *front;    /* head and map: pages of the file */
 	uint32_t next;  /* unit */
 	uint32_t ready; /* units that lie on the disk */
@@ -62,7 +63,7 @@ struct journal {
 	uint64_t generation;
 	TAILQ_HEAD(, segment) segments; /* oldest first */
 	struct segment *head;           /* the one that is written to, or NULL */
-	unsigned count, limit;
+	unsigned count, limit, number;
 	struct post *waiting, **last; /* commits */
 	bool is_waiting;
 	struct post flush;
@@ -127,17 +128,20 @@ segment_unused(struct snap *snap)
 static int
 segment_begin(struct journal *j, struct segment *g)
 {
-	struct journal_head head;
+	uint64_t salt;
 	int rc;
 
-	journal_head_fill(&head, ++j->generation);
-	rc = fsio_pwrite(g->fd, (struct str){(const char *)&head, sizeof(head)}, 0);
+	if (getrandom(&salt, sizeof(salt), GRND_NONBLOCK) != (ssize_t)sizeof(salt))
+		salt = (uint64_t)loop_monotonic_us() ^ (uintptr_t)g;
+	journal_head_fill(&g->life, ++j->generation, salt);
+	rc = fsio_pwrite(g->fd, (struct str){(const char *)&g->life, sizeof(g->life)}, 0);
 	if (rc == 0)
 		rc = fsio_sync_data(g->fd);
-	if (rc < 0)
+	if (rc < 0) {
+		g->is_free = true; /* there is nothing in it: it has its turn again */
 		return rc;
+	}
 	memset(map_of(g), 0, JOURNAL_UNITS);
-	g->generation = j->generation;
 	g->next = 0;
 	g->is_free = false;
 	snap_init(&g->snap, segment_unused);
@@ -190,7 +194,7 @@ segment_new(struct journal *j, struct segment **ret)
 	int rc;
 
 	g->journal = j;
-	g->number = j->count;
+	g->number = j->number++; /* one that cannot be made is not tried twice: a foreign file? */
 	g->fd = -1;
 	rc = segment_create(j, g);
 	if (rc < 0) {
@@ -328,7 +332,7 @@ put(struct journal *j, struct journal_commit *c, uint32_t units)
 
 	if (i == 0)
 		r->first = g->next;
-	journal_entry_fill(&r->entry[i].head, g->generation, units, c->hash, id, file.n);
+	journal_entry_fill(&r->entry[i].head, &g->life, units, c->hash, id, file.n);
 	memcpy(r->entry[i].id, id.p, id.n);
 	part[0] = (struct iovec){&r->entry[i], head};
 	part[1] = (struct iovec){(void *)(uintptr_t)file.p, file.n};
@@ -404,6 +408,7 @@ journal_append(struct journal *j, struct journal_commit *c)
 void
 journal_mark(struct journal_mail *m, size_t n)
 {
+	PP_ASSERT(m->unit + 1 + n / JOURNAL_BITS < JOURNAL_UNITS);
 	map_of(m->segment)[m->unit + 1 + n / JOURNAL_BITS] |= (char)(1u << n % JOURNAL_BITS);
 }
 
@@ -433,7 +438,7 @@ journal_close(struct journal *j)
 		TAILQ_REMOVE(&j->segments, g, link);
 		segment_free(g);
 	}
-	n = journal_replay_blk(j->spool, (uid_t)-1, (gid_t)-1);
+	n = journal_replay_blk(j->spool, (uid_t)-1, (gid_t)-1, NULL);
 	mem_free(j);
 	return n < 0 ? (int)n : 0;
 }

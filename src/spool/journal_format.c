@@ -2,8 +2,8 @@
  * journal_format.c - the bytes of a segment, without any input or output.
  *
  * A hash says whether an entry arrived on the disk whole. It guards against torn and missing
- * writes, not against an enemy, who would need the right to write here; so it is a fast one, and
- * from a library.
+ * writes, not against an enemy who has the right to write here; so it is a fast one, and from a
+ * library.
  */
 #define XXH_INLINE_ALL
 #include <stddef.h>
@@ -11,7 +11,7 @@
 #include <xxhash.h>
 #include "journal.h"
 
-static const char magic[8] = {'P', 'P', 'J', 'R', 'N', 'L', '0', '1'};
+static const char magic[8] = {'P', 'P', 'J', 'R', 'N', 'L', '0', '2'};
 enum { ENTRY_MAGIC = 0x4c49414d };
 
 static uint64_t
@@ -21,10 +21,10 @@ hash_of(const void *p, size_t n)
 }
 
 void
-journal_head_fill(struct journal_head *h, uint64_t generation)
+journal_head_fill(struct journal_head *h, uint64_t generation, uint64_t salt)
 {
 	*h = (struct journal_head){
-	    .generation = generation, .unit = JOURNAL_UNIT, .units = JOURNAL_UNITS};
+	    .generation = generation, .salt = salt, .unit = JOURNAL_UNIT, .units = JOURNAL_UNITS};
 	memcpy(h->magic, magic, sizeof(magic));
 	h->hash = hash_of(h, offsetof(struct journal_head, hash));
 }
@@ -35,6 +35,21 @@ journal_head_valid(const struct journal_head *h)
 	return memcmp(h->magic, magic, sizeof(magic)) == 0 && h->unit == JOURNAL_UNIT &&
 	       h->units == JOURNAL_UNITS &&
 	       h->hash == hash_of(h, offsetof(struct journal_head, hash));
+}
+
+bool
+journal_head_blank(const struct journal_head *h)
+{
+	static const struct journal_head blank;
+
+	return memcmp(h, &blank, sizeof(blank)) == 0;
+}
+
+/* Whoever writes mail does not know the salt. */
+static uint64_t
+entry_hash(const struct journal_entry_head *e, uint64_t salt)
+{
+	return XXH3_64bits_withSeed(e, offsetof(struct journal_entry_head, hash), salt);
 }
 
 uint64_t
@@ -58,20 +73,20 @@ journal_entry_units(size_t id_length, size_t length, size_t rcpt_count)
 }
 
 void
-journal_entry_fill(struct journal_entry_head *e, uint64_t generation, uint32_t units,
+journal_entry_fill(struct journal_entry_head *e, const struct journal_head *life, uint32_t units,
     uint64_t content, struct str id, size_t length)
 {
 	*e = (struct journal_entry_head){.magic = ENTRY_MAGIC,
 	    .id_length = (uint16_t)id.n,
 	    .length = (uint32_t)length,
 	    .units = units,
-	    .generation = generation,
+	    .generation = life->generation,
 	    .content = content};
-	e->hash = hash_of(e, offsetof(struct journal_entry_head, hash));
+	e->hash = entry_hash(e, life->salt);
 }
 
 bool
-journal_entry_read(struct str units, uint32_t unit, uint64_t generation,
+journal_entry_read(struct str units, uint32_t unit, const struct journal_head *life,
     struct journal_entry_head *ret, struct str *ret_id, struct str *ret_file)
 {
 	struct str s = str_from(units, (size_t)unit * JOURNAL_UNIT);
@@ -81,9 +96,9 @@ journal_entry_read(struct str units, uint32_t unit, uint64_t generation,
 		return false;
 	memcpy(&e, s.p, sizeof(e));
 	s = str_from(s, sizeof(e));
-	if (e.magic != ENTRY_MAGIC || e.generation != generation ||
-	    e.hash != hash_of(&e, offsetof(struct journal_entry_head, hash)) ||
-	    (size_t)e.id_length + e.length > s.n || e.units == 0 || e.units > JOURNAL_UNITS - unit)
+	if (e.magic != ENTRY_MAGIC || e.generation != life->generation ||
+	    e.hash != entry_hash(&e, life->salt) || (size_t)e.id_length + e.length > s.n ||
+	    e.units == 0 || e.units > JOURNAL_UNITS - unit)
 		return false;
 	*ret_id = str_head(s, e.id_length);
 	*ret_file = str_head(str_from(s, e.id_length), e.length);

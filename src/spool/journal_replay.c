@@ -3,25 +3,25 @@
  *
  * Nothing is removed before all of it lies in files that are safe, so a replay that is broken off
  * is simply made again; a file that an earlier one made, or the queue manager just before it was
- * killed, is recognised and kept. There may be tens of thousands of them, so they are made safe
- * together.
+ * killed, is recognised by its content and kept: after a power loss a file may be there, of the
+ * right size and mode, and not what was written. There may be tens of thousands of them, so they
+ * are made safe together. Segments are read, not mapped: a bad block is an error then, no signal.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 #include "journal.h"
 #include "pp/base/mem.h"
 #include "pp/spool/reader.h"
 
-enum { SEGMENTS_MAX = 4096 };
+enum { SEGMENTS_MAX = 4096, ASIDE_MAX = 100 };
 
 struct old {
 	unsigned number;
-	struct str bytes; /* mapped */
-	uint64_t generation;
+	struct journal_head head;
 };
 
 struct replay {
@@ -30,7 +30,10 @@ struct replay {
 	gid_t gid;
 	struct old old[SEGMENTS_MAX];
 	size_t n;
+	unsigned damaged;
 	int64_t count;
+	bool is_live; /* something in it was not done */
+	char *segment;
 };
 
 int
@@ -45,7 +48,7 @@ journal_sync_dir_blk(const struct spool *s)
 	return rc;
 }
 
-/* Each name of a segment: 0 = go on. */
+/* Each segment, of the names that we give: 0 = go on. */
 static int
 each_segment(const struct spool *s, int (*each)(void *ctx, unsigned number), void *ctx)
 {
@@ -62,9 +65,15 @@ each_segment(const struct spool *s, int (*each)(void *ctx, unsigned number), voi
 		return rc;
 	}
 	while (rc == 0 && (e = readdir(dir)) != NULL) {
+		char name[JOURNAL_NAME_MAX];
+		struct stat st;
 		int64_t number;
 
-		if (str_number(str_of(e->d_name), 0, UINT32_MAX, &number) == 0)
+		if (str_number(str_of(e->d_name), 0, INT32_MAX, &number) < 0)
+			continue;
+		journal_segment_path((unsigned)number, name);
+		if (strcmp(e->d_name, name + sizeof(SPOOL_JOURNAL)) == 0 &&
+		    fsio_stat(s->dirfd, name, &st) == 0 && S_ISREG(st.st_mode))
 			rc = each(ctx, (unsigned)number);
 	}
 	closedir(dir);
@@ -83,37 +92,50 @@ journal_is_left_blk(const struct spool *s)
 	return each_segment(s, found_one, NULL) == 1;
 }
 
+/* Its head was safe before anything else was written: what is neither a head nor blank was harmed
+ * by something else, or is of another version of this program. It may hold mail. */
 static int
-map_one(void *ctx, unsigned number)
+set_aside(struct replay *r, const char *path)
+{
+	char to[JOURNAL_NAME_MAX + 16];
+	int rc;
+
+	snprintf(to, sizeof(to), "%s.damaged", path);
+	rc = fsio_rename(r->spool->dirfd, path, to);
+	for (unsigned i = 1; rc == -EEXIST && i < ASIDE_MAX; i++) {
+		snprintf(to, sizeof(to), "%s.damaged.%u", path, i);
+		rc = fsio_rename(r->spool->dirfd, path, to);
+	}
+	r->damaged += rc == 0;
+	return rc;
+}
+
+static int
+note_one(void *ctx, unsigned number)
 {
 	struct replay *r = ctx;
-	struct journal_head head;
+	struct journal_head head = {0};
 	char path[JOURNAL_NAME_MAX];
 	struct stat st;
-	void *p;
+	ssize_t n;
 	int fd, rc = 0;
 
 	journal_segment_path(number, path);
 	fd = fsio_open_read(r->spool->dirfd, path);
 	if (fd < 0)
 		return fd;
-	if (fstat(fd, &st) < 0)
-		rc = -errno;
-	/* Not finished: it never held a message. */
-	if (rc == 0 && S_ISREG(st.st_mode) && st.st_size >= JOURNAL_FRONT &&
-	    fsio_pread(fd, (char *)&head, sizeof(head), 0) == sizeof(head) &&
-	    journal_head_valid(&head)) {
-		p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-		if (p == MAP_FAILED)
-			rc = -errno;
-		else if (r->n == SEGMENTS_MAX)
-			rc = -EMFILE;
-		else
-			r->old[r->n++] =
-			    (struct old){number, {p, (size_t)st.st_size}, head.generation};
-	}
+	n = fsio_pread(fd, (char *)&head, sizeof(head), 0);
+	if (n < 0 || fstat(fd, &st) < 0)
+		rc = n < 0 ? (int)n : -errno;
 	fsio_close(fd);
-	return rc;
+	if (rc < 0 || journal_head_blank(&head))
+		return rc; /* not finished: it never held a message */
+	if (st.st_size < JOURNAL_FRONT || !journal_head_valid(&head))
+		return set_aside(r, path);
+	if (r->n == SEGMENTS_MAX)
+		return -EMFILE;
+	r->old[r->n++] = (struct old){number, head};
+	return 0;
 }
 
 static int
@@ -121,7 +143,8 @@ by_generation(const void *a, const void *b)
 {
 	const struct old *x = a, *y = b;
 
-	return x->generation < y->generation ? -1 : x->generation > y->generation;
+	return x->head.generation < y->head.generation ? -1
+						       : x->head.generation > y->head.generation;
 }
 
 /* A copy of the file with the recipients done that were marked. */
@@ -175,22 +198,27 @@ make_file(const struct replay *r, const char *id, struct str bytes)
 	return rc;
 }
 
-/* Made by a replay that was broken off, and perhaps not whole? */
+/* Is it this mail, with these recipients finished or more of them? */
 static bool
-is_whole(const struct spool *s, const char *path, struct str bytes)
+is_same(const struct spool *s, const char *path, struct str bytes)
 {
 	struct buf there;
+	struct str t;
 	bool same;
 
 	buf_init(&there, bytes.n);
-	same = fsio_read_all(s->dirfd, path, &there) == 0 && str_eq(buf_str(&there), bytes);
+	same = fsio_read_all(s->dirfd, path, &there) == 0 && buf_str(&there).n == bytes.n;
+	t = buf_str(&there);
+	for (size_t i = 0; same && i < bytes.n; i++)
+		same = t.p[i] == bytes.p[i] || (bytes.p[i] == REC_RCPT && t.p[i] == REC_DONE);
 	buf_fini(&there);
 	return same;
 }
 
-/* 1 = made, 0 = it is there. */
+/* What the queue manager made, and made safe, before it came to say so here. In the other queues a
+ * message arrives through active/ and was safe there. */
 static int
-to_file(const struct replay *r, const char *id, struct str bytes)
+is_elsewhere(const struct replay *r, const char *id, struct str bytes)
 {
 	static const enum queue elsewhere[] = {
 	    QUEUE_ACTIVE, QUEUE_DEFERRED, QUEUE_HOLD, QUEUE_CORRUPT, QUEUE_COUNT};
@@ -199,21 +227,39 @@ to_file(const struct replay *r, const char *id, struct str bytes)
 	enum queue at;
 	int rc = spool_find_blk(r->spool, id, elsewhere, &at, &st);
 
-	/* The queue manager made those, and made them safe. */
-	if (rc == 0 && spool_ready(&st) && st.st_size == (off_t)bytes.n)
-		return 0;
-	if (rc == 0 && !spool_ready(&st)) {
-		spool_path(r->spool, at, id, path);
-		fsio_unlink(r->spool->dirfd, path);
-	}
+	if (rc < 0)
+		return rc == -ENOENT ? 0 : rc;
+	if (at != QUEUE_ACTIVE)
+		return spool_ready(&st) && st.st_size == (off_t)bytes.n;
+	rc = spool_find_path_blk(r->spool, at, id, path);
+	if (rc < 0)
+		return rc;
+	if (spool_ready(&st) && is_same(r->spool, path, bytes))
+		return 1;
+	return fsio_unlink(r->spool->dirfd, path); /* half of it */
+}
+
+/* 1 = made, 0 = it is there. */
+static int
+to_file(const struct replay *r, const char *id, struct str bytes)
+{
+	char path[SPOOL_PATH_MAX];
+	struct stat st;
+	int rc = is_elsewhere(r, id, bytes);
+
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
 	spool_path(r->spool, QUEUE_INCOMING, id, path);
 	rc = make_file(r, id, bytes);
-	if (rc == -EEXIST && is_whole(r->spool, path, bytes))
+	if (rc != -EEXIST)
+		return rc < 0 ? rc : 1;
+	/* Made by a replay that was broken off, and perhaps not to its end. */
+	if (fsio_stat(r->spool->dirfd, path, &st) == 0 && spool_ready(&st) &&
+	    is_same(r->spool, path, bytes))
 		return 0;
-	if (rc == -EEXIST) {
-		fsio_unlink(r->spool->dirfd, path);
+	rc = fsio_unlink(r->spool->dirfd, path);
+	if (rc == 0)
 		rc = make_file(r, id, bytes);
-	}
 	return rc < 0 ? rc : 1;
 }
 
@@ -239,20 +285,44 @@ replay_entry(struct replay *r, struct str map, struct str id, struct str file)
 	return rc < 0 ? rc : 0;
 }
 
+/* All of it, or as much as was ever written. */
+static int
+read_segment(struct replay *r, const struct old *o, struct str *ret)
+{
+	char path[JOURNAL_NAME_MAX];
+	ssize_t n;
+	int fd;
+
+	journal_segment_path(o->number, path);
+	fd = fsio_open_read(r->spool->dirfd, path);
+	if (fd < 0)
+		return fd;
+	n = fsio_pread(fd, r->segment, JOURNAL_SIZE, 0);
+	fsio_close(fd);
+	if (n < JOURNAL_FRONT)
+		return n < 0 ? (int)n : -EIO;
+	*ret = (struct str){r->segment, (size_t)n};
+	return 0;
+}
+
 static int
 replay_segment(struct replay *r, const struct old *o)
 {
-	struct str map = str_head(str_from(o->bytes, JOURNAL_HEAD), JOURNAL_UNITS);
-	struct str units = str_from(o->bytes, JOURNAL_FRONT), id, file;
+	struct str all = {0}, map, units, id, file;
 	struct journal_entry_head e;
 	uint32_t at = 0;
-	int rc = 0;
+	int rc = read_segment(r, o, &all);
 
+	if (rc < 0)
+		return rc;
+	map = str_head(str_from(all, JOURNAL_HEAD), JOURNAL_UNITS);
+	units = str_from(all, JOURNAL_FRONT);
 	while (rc == 0 && at < JOURNAL_UNITS &&
-	       journal_entry_read(units, at, o->generation, &e, &id, &file)) {
+	       journal_entry_read(units, at, &o->head, &e, &id, &file)) {
 		if ((map.p[at] & JOURNAL_ALL_DONE) == 0) {
 			if (journal_content_hash(id, file) != e.content)
 				break; /* torn: what follows was never acknowledged either */
+			r->is_live = true;
 			rc = replay_entry(r, str_head(str_from(map, at), e.units), id, file);
 		}
 		at += e.units;
@@ -271,7 +341,7 @@ remove_one(void *ctx, unsigned number)
 }
 
 int64_t
-journal_replay_blk(const struct spool *s, uid_t uid, gid_t gid)
+journal_replay_blk(const struct spool *s, uid_t uid, gid_t gid, unsigned *ret_damaged)
 {
 	struct replay *r = MEM_NEW(struct replay);
 	int64_t count;
@@ -280,20 +350,23 @@ journal_replay_blk(const struct spool *s, uid_t uid, gid_t gid)
 	r->spool = s;
 	r->uid = uid;
 	r->gid = gid;
-	rc = each_segment(s, map_one, r);
+	r->segment = mem_alloc(JOURNAL_SIZE);
+	rc = each_segment(s, note_one, r);
 	if (rc == 0)
 		qsort(r->old, r->n, sizeof(r->old[0]), by_generation);
 	for (size_t i = 0; rc == 0 && i < r->n; i++)
 		rc = replay_segment(r, &r->old[i]);
-	if (rc == 0 && r->count > 0)
+	/* Also what was there already: who made it may not have come to that. */
+	if (rc == 0 && r->is_live)
 		rc = fsio_sync_all(s->dirfd);
-	for (size_t i = 0; i < r->n; i++)
-		munmap((void *)(uintptr_t)r->old[i].bytes.p, r->old[i].bytes.n);
 	if (rc == 0)
 		rc = each_segment(s, remove_one, (void *)(uintptr_t)s);
 	if (rc == 0)
 		rc = journal_sync_dir_blk(s);
 	count = r->count;
+	if (ret_damaged)
+		*ret_damaged = r->damaged;
+	mem_free(r->segment);
 	mem_free(r);
 	return rc < 0 ? rc : count;
 }
