@@ -119,6 +119,10 @@ def held(options):
     return {"defer_transports": "smtp"} if options.defer else {}
 
 
+def with_tlsproxy(master):
+    return master + "tlsproxy unix - - n - 0 tlsproxy\n"
+
+
 def sasl(options):
     """To a relay that wants STARTTLS and AUTH; Postfix as Debian sets it up, and with kept TLS."""
     rates = Section("relayed a second through STARTTLS and SASL, 20 sessions, 4 KiB")
@@ -138,8 +142,7 @@ def sasl(options):
                     "smtp_tls_session_cache_database": "btree:${data_directory}/smtp_scache"}
             if system == reused:
                 main["smtp_tls_connection_reuse"] = "yes"
-            services = "tlsproxy unix - - n - 0 tlsproxy\n" if kind == POSTFIX else ""
-            with Subject(kind, sink.port, services, **main) as subject:
+            with Subject(kind, sink.port, with_tlsproxy, **main) as subject:
                 load = Load(subject, sink)
                 load.send(100, 20, SMALL, False)
                 rate, cpu, _ = load.send(portion(kind, options, SMALL, 8), 20, SMALL, False)
@@ -157,8 +160,8 @@ def sasl(options):
 def trace(options):
     """One slow round under strace: the system calls of a mail, and the wake-ups among them."""
     for kept in (False, True):
-        section = Section("system calls per mail relayed, 4 KiB, 20 sessions, "
-                          + ("kept" if kept else "one each"))
+        shape = "kept" if kept else "one each"
+        section = Section(f"system calls per mail relayed, 4 KiB, 20 sessions, {shape}")
         for kind in systems(options):
             area = Scratch("pp-trace")
             sink = Sink(area)
@@ -166,23 +169,29 @@ def trace(options):
                 load = Load(subject, sink)
                 load.send(200, 20, SMALL, kept)
                 messages = max(options.messages // (4 if kind == PENNYPOST else 10), 100)
-                calls = traced(subject, lambda load=load, messages=messages:
+                calls = traced(subject, ["-c"], lambda load=load, messages=messages:
                                load.send(messages, 20, SMALL, kept))
+                few = messages // 4
+                lines = traced(subject, ["-y", "-e", "trace=write,futex"],
+                               lambda load=load, few=few: load.send(few, 20, SMALL, kept))
             area.close()
-            total = sum(calls.values()) / messages
-            section.add(kind, "all", total, False)
-            for name, count in sorted(calls.items(), key=lambda item: -item[1]):
-                if count / messages >= 0.02:
-                    section.add(kind, name, count / messages, False)
-            say(f"trace {kind}, {'kept' if kept else 'one each'}: {total:.1f} system calls a mail; "
-                + ", ".join(f"{n} {c / messages:.2f}" for n, c in
-                            sorted(calls.items(), key=lambda item: -item[1])[:16]))
+            counts = {name: int(count) / messages for count, name in re.findall(
+                r"(?m)^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$", calls)}
+            section.add(kind, "all", counts.pop("total", 0) or sum(counts.values()), False)
+            wakes = len(re.findall(r"FUTEX_WAKE|<anon_inode:\[eventfd\]>", lines)) / few
+            section.add(kind, "wake-ups (FUTEX_WAKE, eventfd written)", wakes, False)
+            for name, count in sorted(counts.items(), key=lambda item: -item[1]):
+                if count >= (0.1 if kind == PENNYPOST else 4):
+                    section.add(kind, name, count, False)
+            say(f"trace {kind}, {shape}: {sum(counts.values()):.1f} system calls a mail, {wakes:.2f} "
+                "wake-ups; " + ", ".join(f"{n} {c:.2f}" for n, c in
+                                         sorted(counts.items(), key=lambda item: -item[1])[:16]))
 
 
-def traced(subject, work):
-    """Calls by name of all the system's processes and threads while `work` runs."""
-    counts = os.path.join(subject.scratch.path, "strace")
-    argv = ["strace", "-c", "-f", "-o", counts]
+def traced(subject, options, work):
+    """What strace says of all the system's processes and threads while `work` runs."""
+    output = os.path.join(subject.scratch.path, "strace")
+    argv = ["strace", "-f", "-o", output, *options]
     for pid in family(subject.pid):
         argv += ["-p", str(pid)]
     tracer = subprocess.Popen(argv, stderr=subprocess.PIPE)
@@ -191,9 +200,8 @@ def traced(subject, work):
     work()
     tracer.terminate()
     tracer.communicate()
-    with open(counts, encoding="ascii") as file:
-        rows = re.findall(r"(?m)^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$", file.read())
-    return {name: int(count) for count, name in rows if name != "total"}
+    with open(output, encoding="utf-8", errors="replace") as file:
+        return file.read()
 
 
 def limits(options):

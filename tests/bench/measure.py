@@ -155,9 +155,10 @@ def source(port, messages, sessions=20, length=4096, kept=False):
 
 
 class Subject:
-    """A system with a spool of its own, started, its log in a file. `relay` is a port."""
+    """A system with a spool of its own, started, its log in a file. `relay` is a port; `edit` may
+    change the text of master.cf."""
 
-    def __init__(self, kind, relay, services="", queue_directory=None, start=True, **main):
+    def __init__(self, kind, relay, edit=None, queue_directory=None, start=True, **main):
         self.kind = kind
         self.scratch = Scratch("pp-bench")
         self.log = self.scratch.file("log", "", 0o666)
@@ -169,8 +170,8 @@ class Subject:
         values = {name: value for name, value in values.items() if value is not None}
         make = pp_harness.Pennypost if kind == PENNYPOST else pp_harness.Postfix
         self.system = make(self.scratch, queue_directory=queue_directory, **values)
-        if services:
-            self.system.master += services
+        if edit:
+            self.system.master = edit(self.system.master)
             self.system.write_config()
         self.pid = self.port = None
         try:

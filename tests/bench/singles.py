@@ -162,6 +162,11 @@ def sendmail(options, count=500):
             say(f"sendmail {number + 1} {kind}: {count / seconds:.0f}/s")
 
 
+def without_limit(master):
+    """As many sessions as there are descriptors, with Postfix as many as default_process_limit."""
+    return master.replace("127.0.0.1:0 inet n - n - - smtpd", "127.0.0.1:0 inet n - n - 0 smtpd")
+
+
 def idle(options):
     """Private memory of all its processes: fresh, after work, with clients that say nothing."""
     many_files()
@@ -170,7 +175,7 @@ def idle(options):
         for kind in systems(options):
             area = Scratch("pp-idle")
             sink = Sink(area)
-            with Subject(kind, sink.port, default_process_limit="6000") as subject:
+            with Subject(kind, sink.port, without_limit, default_process_limit="600") as subject:
                 settle(subject.pid)
                 fresh = private_kib(subject.pid)
                 section.add(kind, "before the first mail", fresh, False, 0.333)
@@ -226,9 +231,10 @@ def full(kind, path, number, domains):
     return subject
 
 
-def start(options, number=100000, title=None):
+def start(options):
     """The first 220 with a full queue, and when the program has come to rest."""
-    section = Section(title or f"start with {number:,} deferred")
+    number = options.number or 100000
+    section = Section(f"start with {number:,} deferred")
     area = Scratch("pp-start")
     paths = {kind: options.spool or os.path.join(area.path, kind) for kind in systems(options)}
     try:
@@ -252,6 +258,7 @@ def start(options, number=100000, title=None):
 
 def million(options):
     """Ours alone: Postfix would look at each file when it starts."""
-    only, options.only = options.only, "pennypost"
-    start(options, 1000000)
-    options.only = only
+    only, number, rounds = options.only, options.number, options.rounds
+    options.only, options.number, options.rounds = "pennypost", number or 1000000, min(rounds, 3)
+    start(options)
+    options.only, options.number, options.rounds = only, number, rounds
