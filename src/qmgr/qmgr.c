@@ -278,6 +278,17 @@ retry_active(struct qmgr *q, const char *id)
 		m->again = m->has_deferred;
 }
 
+/* Who asks about a young one wants to see its file. */
+static void
+need_file(struct qmgr *q, const char *id)
+{
+	struct qmgr_message *m;
+
+	HASH_FIND_STR(q->active, id, m);
+	if (m && m->mail && !m->is_filing)
+		qmgr_young_file(m);
+}
+
 static void
 counts(struct order *o)
 {
@@ -321,8 +332,10 @@ command_run(struct post *p)
 	case QMGR_FLUSH_ID:
 		break;
 	}
-	if (*o->arg)
+	if (*o->arg) {
 		qmgr_quiet(q, o->arg);
+		need_file(q, o->arg);
+	}
 	if (*o->arg == '\0') {
 		qmgr_quiet_all(q, true);
 		q->changed = true;
