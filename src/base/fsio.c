@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/statvfs.h>
@@ -117,6 +118,27 @@ fsio_pwrite(int fd, struct str s, off_t at)
 	return 0;
 }
 
+int
+fsio_pwritev(int fd, struct iovec *v, size_t count, off_t at)
+{
+	while (count > 0) {
+		ssize_t n = pwritev(fd, v, count < IOV_MAX ? (int)count : IOV_MAX, at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		at += n;
+		for (; count > 0 && (size_t)n >= v->iov_len; v++, count--)
+			n -= (ssize_t)v->iov_len;
+		if (n > 0) {
+			v->iov_base = (char *)v->iov_base + n;
+			v->iov_len -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
 ssize_t
 fsio_pread_once(int fd, char *to, size_t n, off_t at)
 {
@@ -211,6 +233,18 @@ int
 fsio_sync(int fd)
 {
 	return fsync(fd) < 0 ? -errno : 0;
+}
+
+int
+fsio_sync_data(int fd)
+{
+	return fdatasync(fd) < 0 ? -errno : 0;
+}
+
+int
+fsio_sync_all(int fd)
+{
+	return syncfs(fd) < 0 ? -errno : 0;
 }
 
 int

@@ -15,6 +15,7 @@
 #include "common.h"
 #include "pp/config/list.h"
 #include "pp/runtime/log.h"
+#include "pp/spool/journal.h"
 
 /* Whoever starts a command without standard output gets an error for it, and not the first file
  * that is opened written over. */
@@ -138,6 +139,40 @@ command_config(struct command *c)
 	command_fatal(c, "%s", text.n ? buf_cstr(&text) : strerror(-rc));
 }
 
+/* A daemon that was killed may have left acknowledged mail in its journal: a command that looks at
+ * the files is to see it. Who has not the right to that sees what there is. */
+static void
+replay_journal(struct command *c)
+{
+	struct stat st;
+	int lock, turn;
+	unsigned damaged = 0;
+	int64_t n = 0;
+
+	if (!journal_is_left_blk(c->spool) ||
+	    fsio_stat(spool_dirfd(c->spool), spool_queue_name(QUEUE_INCOMING), &st) < 0)
+		return;
+	lock = spool_lock_file(c->spool);
+	turn = fsio_open_dir(spool_dirfd(c->spool), "journal");
+	/* Shared with other commands, of which one does it; a running daemon has it for itself.
+	 * What cannot be locked (the file is gone, or not ours to read) may be a running daemon's.
+	 */
+	if (turn >= 0 && lock >= 0 && spool_hold(lock) == 0) {
+		if (fsio_lock(turn, true) == 0)
+			n = journal_replay_blk(c->spool, st.st_uid, st.st_gid, &damaged);
+		spool_unhold(lock);
+	}
+	fsio_close(turn);
+	fsio_close(lock);
+	if (n < 0)
+		log_warn(c->name, "mail in the journal cannot be made into files: %s",
+		    strerror((int)-n));
+	if (damaged > 0)
+		log_warn(c->name,
+		    "%u damaged files of the journal are kept as %s/journal/*.damaged", damaged,
+		    spool_directory(c->spool));
+}
+
 void
 command_spool(struct command *c)
 {
@@ -152,6 +187,7 @@ command_spool(struct command *c)
 	if (spool_open(&o, false, (uid_t)-1, (gid_t)-1, &c->spool, &err) < 0)
 		command_fatal(c, "%s", buf_cstr(&err));
 	buf_fini(&err);
+	replay_journal(c);
 }
 
 int

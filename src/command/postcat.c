@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "common.h"
 #include "pp/command/command.h"
+#include "pp/control/client.h"
 #include "pp/mail/header.h"
 #include "pp/runtime/log.h"
 #include "pp/spool/reader.h"
@@ -460,6 +461,19 @@ show_fd(struct postcat *pc, int fd, const char *shown)
 	fsio_close(fd);
 }
 
+/* A mail that has just come may have no file yet: a daemon that is asked about it makes one. */
+static void
+ask_for_file(const struct spool *s, const char *id)
+{
+	char order[SPOOL_ID_MAX + sizeof("changed ")];
+	struct buf err;
+
+	buf_init(&err, 1024);
+	snprintf(order, sizeof(order), "changed %s", id);
+	control_call(spool_directory(s), order, NULL, NULL, &err);
+	buf_fini(&err);
+}
+
 static int
 open_id(const struct spool *s, const char *id, char path[SPOOL_PATH_MAX])
 {
@@ -476,6 +490,8 @@ open_id(const struct spool *s, const char *id, char path[SPOOL_PATH_MAX])
 			fd = spool_find_path_blk(s, q, id, path);
 		if (fd == 0)
 			fd = fsio_open_read(spool_dirfd(s), path);
+		if (fd == -ENOENT && tries == 0)
+			ask_for_file(s, id);
 	}
 	if (fd == -ENOENT) { /* where nothing is ever put, but Postfix looks as well */
 		snprintf(path, SPOOL_PATH_MAX, "saved/%s", id);

@@ -18,6 +18,7 @@
 #include "pp/daemon/daemon.h"
 #include "pp/delivery/agents.h"
 #include "pp/net/sasl.h"
+#include "pp/spool/journal.h"
 
 static unsigned
 io_wanted(const struct params *p)
@@ -245,7 +246,41 @@ daemon_io_ended(struct daemon *d)
 	for (unsigned i = 0; i < d->io_count; i++)
 		loop_stop(d->io_loops[i]);
 	loop_stop(d->qmgr_loop);
+	if (d->journal_loop)
+		loop_stop(d->journal_loop);
 	loop_stop(d->main);
+}
+
+static int
+journal_start(struct daemon *d)
+{
+	const struct params *p = d->gen->cleanup.config->params;
+	const struct journal_options o = {
+	    .size_limit = p->journal_size_limit, .message_limit = p->journal_message_limit};
+
+	if (!p->journal)
+		return 0;
+	d->journal_loop = loop_new("journal");
+	d->journal = journal_new(d->spool, d->journal_loop, &o);
+	spool_set_journal(d->spool, d->journal);
+	return loop_start(d->journal_loop);
+}
+
+static void
+journal_end(struct daemon *d)
+{
+	int rc;
+
+	if (d->journal == NULL)
+		return;
+	loop_free(d->journal_loop);
+	spool_set_journal(d->spool, NULL);
+	rc = journal_close(d->journal);
+	if (rc < 0)
+		log_warn("master",
+		    "journal: what it holds cannot be made into files: %s: it stays there, and the "
+		    "next start tries again",
+		    strerror(-rc));
 }
 
 static int
@@ -263,6 +298,8 @@ loops_start(struct daemon *d)
 	d->counts = smtpd_counts_new(d->main);
 	d->qmgr_loop = loop_new("qmgr");
 	rc = loop_start(d->qmgr_loop);
+	if (rc == 0)
+		rc = journal_start(d);
 	for (unsigned i = 0; rc == 0 && i < d->io_count; i++) {
 		d->io[i] = io_new(d, i);
 		d->io_loops[i] = d->io[i]->loop;
@@ -279,6 +316,8 @@ loops_free(struct daemon *d)
 	loop_join(d->qmgr_loop);
 	for (unsigned i = 0; i < d->io_count; i++)
 		loop_join(d->io_loops[i]);
+	if (d->journal_loop)
+		loop_join(d->journal_loop);
 	qmgr_free(d->qmgr);
 	loop_free(d->qmgr_loop);
 	for (unsigned i = 0; i < d->io_count; i++) {
@@ -286,6 +325,7 @@ loops_free(struct daemon *d)
 		mem_free(d->io[i]);
 	}
 	loop_free(d->main);
+	journal_end(d);
 	smtpd_counts_free(d->counts);
 }
 

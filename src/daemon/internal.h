@@ -89,6 +89,8 @@ struct daemon {
 	uid_t uid;
 	gid_t gid, setgid_group;
 	struct lane *disk, *slow, *background, *sasl;
+	struct loop *journal_loop; /* NULL without a journal */
+	struct journal *journal;
 	struct smtpd_counts *counts;
 	struct io *io[IO_MAX];
 	struct loop *io_loops[IO_MAX];

@@ -11,6 +11,7 @@
 #include "internal.h"
 #include "pp/base/mem.h"
 #include "pp/net/sasl.h"
+#include "pp/spool/journal.h"
 
 extern char **environ;
 
@@ -169,6 +170,28 @@ take_directories(struct daemon *d, const struct config *cfg, const struct say *s
 	return rc;
 }
 
+/* What a run that was killed has acknowledged and not delivered. */
+static int
+replay_journal(struct daemon *d, struct buf *text)
+{
+	unsigned damaged = 0;
+	int64_t n = journal_replay_blk(d->spool, (uid_t)-1, (gid_t)-1, &damaged);
+
+	if (damaged > 0)
+		log_warn("master",
+		    "%u damaged files of the journal, or of another version: mail in them is not "
+		    "delivered; they are kept as %s/journal/*.damaged",
+		    damaged, spool_directory(d->spool));
+	if (n < 0)
+		buf_printf(text,
+		    "%s/journal holds mail of the last run that cannot be made into files: %s",
+		    spool_directory(d->spool), strerror((int)-n));
+	else if (n > 0)
+		log_info(
+		    "master", "%lld messages of the last run found in the journal", (long long)n);
+	return n < 0 ? (int)n : 0;
+}
+
 int
 daemon_prepare(struct daemon *d, const struct say *s, void (*log_ready)(void *ctx))
 {
@@ -200,6 +223,8 @@ daemon_prepare(struct daemon *d, const struct say *s, void (*log_ready)(void *ct
 		return -EINVAL;
 	rc = privileges_drop(d->uid, d->gid, &text);
 	generation_check_files(d->gen, s);
+	if (rc == 0)
+		rc = replay_journal(d, &text);
 	if (rc == 0 && sasl_start() < 0)
 		buf_adds(&text, "libsasl2 cannot be started");
 	if (buf_str(&text).n > 0)

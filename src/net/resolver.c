@@ -3,6 +3,7 @@
  *
  * A query asks one or two questions of the channel, keeps the answers, and calls back from a timer:
  * never inside the call, nor inside c-ares, so a callback may do anything, also free the resolver.
+ * What was answered before is asked again when its time to live is over.
  * The same timer bounds the whole query, so a name server that stalls (also on TCP) costs
  * timeout_ms and nobody else anything. A question that outlives its query is detached from it.
  */
@@ -13,6 +14,7 @@
 #include <sys/queue.h>
 #include <sys/stat.h>
 #include "address.h"
+#include "dns_cache.h"
 #include "hosts.h"
 #include "pp/base/mem.h"
 #include "pp/net/stream.h"
@@ -30,6 +32,7 @@ struct resolver {
 	struct stat st; /* of resolv.conf */
 	struct channel *channel;
 	struct channel *old; /* of the resolv.conf before: its questions finish there */
+	struct dns_cache *cache;
 	struct hosts *hosts;
 	LIST_HEAD(, resolver_query) queries;
 	unsigned n;
@@ -38,6 +41,8 @@ struct resolver {
 
 struct part {
 	struct lookup lookup;
+	struct loop *loop;
+	struct dns_cache *cache;
 	struct resolver_query *query; /* NULL = nobody waits any more */
 	unsigned at;
 };
@@ -131,6 +136,7 @@ part_answered(struct lookup *lookup, struct dns_answer *a)
 	struct part *p = PP_CONTAINER(lookup, struct part, lookup);
 	struct resolver_query *q = p->query;
 
+	dns_cache_put(p->cache, lookup->name, lookup->type, loop_now(p->loop), a);
 	if (q == NULL) {
 		dns_answer_fini(a);
 	} else {
@@ -167,6 +173,7 @@ refresh(struct resolver *r)
 		r->old = r->channel;
 		r->channel = c;
 		r->generation++;
+		dns_cache_clear(r->cache);
 	}
 	buf_fini(&err);
 }
@@ -174,8 +181,19 @@ refresh(struct resolver *r)
 static void
 query_ask(struct resolver_query *q, unsigned at, const char *name, enum dns_type type)
 {
-	struct part *p = MEM_NEW(struct part);
+	struct resolver *r = q->r;
+	struct part *p;
 
+	if (q->used <= at)
+		q->used = at + 1;
+	if (dns_cache_find(r->cache, name, type, loop_now(r->loop), &q->answers[at])) {
+		if (q->open == 0)
+			deliver_soon(q);
+		return;
+	}
+	p = MEM_NEW(struct part);
+	p->loop = r->loop;
+	p->cache = r->cache;
 	p->query = q;
 	p->at = at;
 	p->lookup.type = type;
@@ -183,9 +201,7 @@ query_ask(struct resolver_query *q, unsigned at, const char *name, enum dns_type
 	snprintf(p->lookup.name, sizeof(p->lookup.name), "%s", name);
 	q->parts[at] = p;
 	q->open++;
-	if (q->used <= at)
-		q->used = at + 1;
-	channel_ask(q->r->channel, &p->lookup);
+	channel_ask(r->channel, &p->lookup);
 }
 
 static void
@@ -443,6 +459,7 @@ resolver_new(struct loop *l, const char *servers, int64_t timeout_ms, struct buf
 	r->timeout_ms = timeout_ms;
 	r->look_every_ms = LOOK_EVERY_MS;
 	r->hosts = hosts_new("/etc/hosts");
+	r->cache = dns_cache_new();
 	LIST_INIT(&r->queries);
 	if (stat(r->resolv_conf, &r->st) < 0)
 		r->st = (struct stat){0};
@@ -482,6 +499,7 @@ resolver_free(struct resolver *r)
 		query_free(LIST_FIRST(&r->queries));
 	channel_free(r->channel);
 	channel_free(r->old);
+	dns_cache_free(r->cache);
 	hosts_free(r->hosts);
 	mem_free(r->servers);
 	mem_free(r->resolv_conf);

@@ -177,12 +177,10 @@ stuck(struct qmgr_message *m)
 }
 
 static void
-leave_done(struct lane_job *job)
+left(struct qmgr_message *m)
 {
-	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
 	struct qmgr *q = m->q;
 
-	q->jobs--;
 	if (m->is_stuck) {
 		stuck(m);
 		return;
@@ -205,6 +203,15 @@ leave_done(struct lane_job *job)
 }
 
 static void
+leave_done(struct lane_job *job)
+{
+	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+
+	m->q->jobs--;
+	left(m);
+}
+
+static void
 leave(struct qmgr_message *m)
 {
 	const struct params *p = m->q->epoch->params;
@@ -217,6 +224,13 @@ leave(struct qmgr_message *m)
 	if (m->q->stopping || m->again || (m->has_deferred && m->flushes != m->q->flushes))
 		m->next_try = now;
 	m->leave_as = m->super == SUPER_EXPIRE && m->has_deferred ? SUPER_NONE : m->super;
+	if (m->mail) {
+		/* It never had a file, and needs none any more. */
+		qmgr_young_done(m);
+		m->rc = 0;
+		left(m);
+		return;
+	}
 	m->q->jobs++;
 	lane_run(m->q->o.disk, lane_key(m->id), &m->job, leave_work, leave_done);
 }
@@ -266,6 +280,14 @@ step(struct qmgr_message *m)
 void
 qmgr_message_end(struct qmgr_message *m)
 {
+	bool is_over = !m->has_deferred && !m->has_bounced && !m->has_trace && !m->is_damaged;
+
+	/* Whatever follows works with its file. */
+	if (m->mail && m->super != SUPER_DELETE && !is_over) {
+		if (!m->is_filing)
+			qmgr_young_file(m);
+		return;
+	}
 	/* A report made now would leave somebody out, and then the message would be gone: this
 	 * round counts as a deferral, however old the message, and what logs there are stay. */
 	if (m->is_unwritten || m->super == SUPER_DELETE)

@@ -246,7 +246,7 @@ judge_active(struct qmgr_message *m, const struct hand_note *n, unsigned came)
 	bool leaving = m->state == MESSAGE_ENDING, was_seen = m->is_seen;
 
 	m->is_seen |= (n->was & IN_ACTIVE) != 0;
-	if ((n->gone & IN_ACTIVE) && !leaving)
+	if ((n->gone & IN_ACTIVE) && !leaving && m->mail == NULL)
 		return LOOK;
 	if ((came & (IN_DEFERRED | IN_HOLD)) && !((n->gone & IN_ACTIVE) && leaving))
 		return LOOK;

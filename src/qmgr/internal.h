@@ -84,7 +84,8 @@ struct qmgr_record {
 	STAILQ_ENTRY(qmgr_record) link;
 	enum queue log; /* QUEUE_DEFER, QUEUE_BOUNCE, QUEUE_TRACE; QUEUE_COUNT = done mark only */
 	struct deferlog_entry entry;
-	bool done; /* mark the recipient done after the log is synced */
+	bool done;      /* mark the recipient done after the log is synced */
+	size_t ordinal; /* of the recipient in its envelope */
 };
 STAILQ_HEAD(qmgr_record_list, qmgr_record);
 
@@ -108,6 +109,14 @@ struct qmgr_message {
 	struct arena arena;
 	struct envelope envelope;
 	struct spool_bytes *bytes;
+	/* young.c */
+	struct journal_mail *mail; /* it is in the journal and has no file */
+	TAILQ_ENTRY(qmgr_message) young;
+	int64_t young_until; /* ms of the loop: then it becomes a file */
+	int64_t filed_at;    /* ms of the loop; 0 = it began as a file, or is none yet */
+	bool is_listed, is_filing, is_told;
+	off_t *marked; /* the job's that makes the file: finished recipients */
+	size_t marked_n;
 	int64_t active_us;
 	size_t open_entries; /* entries without a result */
 	struct qmgr_entry *entries;
@@ -152,6 +161,9 @@ struct qmgr {
 	struct qmgr_destination *destinations; /* by key, of the current epoch */
 	TAILQ_HEAD(, qmgr_destination) every;  /* the retired too */
 	unsigned deliveries, jobs;
+	TAILQ_HEAD(, qmgr_message) young; /* the oldest first, but for those that failed */
+	struct timer young_timer;
+	unsigned filing;
 	struct index index; /* deferred mail */
 	uint32_t *wanted; /* slots of it whose details are to be read, from wanted_at to wanted_n */
 	size_t wanted_at, wanted_n, wanted_room;
@@ -190,6 +202,8 @@ struct qmgr_transport *qmgr_transport_get(struct qmgr *q, const char *name);
 /* message.c: load, results, end of a round */
 struct qmgr_message *
 qmgr_message_load(struct qmgr *q, const char *id, enum queue from, struct spool_bytes *bytes);
+/* A young one: the rest follows in this call, and it may be gone after it. False: not now. */
+bool qmgr_message_take(struct qmgr *q, struct spool_arrival *a);
 void qmgr_message_settled(struct qmgr_message *m, struct qmgr_entry *e, struct delivery *d);
 void
 qmgr_message_result(struct qmgr_message *m, const struct recipient *r, const struct status *st);
@@ -279,6 +293,18 @@ void qmgr_gone(struct qmgr *q, const char *id);
 void qmgr_quiet(struct qmgr *q, const char *id);
 /* It is about to do something to whole queues, or has done it. */
 void qmgr_quiet_all(struct qmgr *q, bool is_over);
+
+/* young.c: messages without a file */
+void qmgr_young_add(struct qmgr_message *m, struct journal_mail *mail);
+/* Becomes a file in active/; then qmgr_message_entry_done, or _end when it was there before. */
+void qmgr_young_file(struct qmgr_message *m);
+/* Nothing but finished recipients is to be written down: done, in the journal. */
+bool qmgr_young_marks(struct qmgr_message *m);
+void qmgr_young_done(struct qmgr_message *m);
+/* Out of memory: it stays in the journal. */
+void qmgr_young_leave(struct qmgr_message *m);
+/* A file in incoming/, for a walk to find. Takes ownership. */
+void qmgr_young_shelve(struct qmgr *q, struct spool_arrival *a);
 
 /* scan.c */
 void qmgr_scan(struct qmgr *q);

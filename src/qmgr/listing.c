@@ -51,6 +51,7 @@ struct qmgr_listing {
 	struct lane_job job;
 	struct listing_reader *reader;
 	struct listing_walk *walk; /* of the queue it is at */
+	int64_t walk_began;        /* ms of the loop */
 	bool from_files;           /* deferred mail, too: memory does not have it yet */
 	size_t ids;                /* deferred mail whose details are in its files */
 	char id[FILES][SPOOL_ID_MAX];
@@ -194,6 +195,25 @@ read_work(struct lane_job *job)
 		walk_read(l);
 }
 
+/* Behind the walk over active/: what it cannot have seen. */
+static void
+put_young(struct qmgr_listing *l)
+{
+	const struct qmgr_message *m;
+
+	for (m = l->q->active; m != NULL; m = m->hh.next) {
+		struct arena a = {0};
+		struct listing shown;
+
+		if ((m->mail == NULL && m->filed_at < l->walk_began) ||
+		    m->state != MESSAGE_DELIVERING)
+			continue;
+		listing_of_envelope(&a, QUEUE_ACTIVE, m->id, &m->envelope, &shown);
+		put(l, &shown);
+		arena_fini(&a);
+	}
+}
+
 static void
 read_done(struct lane_job *job)
 {
@@ -204,6 +224,8 @@ read_done(struct lane_job *job)
 	q->jobs--;
 	if ((*l->queue != QUEUE_DEFERRED || l->from_files) && l->walk == NULL) {
 		l->from_files = false;
+		if (*l->queue == QUEUE_ACTIVE)
+			put_young(l);
 		l->queue++;
 	}
 	if (l->ended)
@@ -217,6 +239,8 @@ static void
 read_begin(struct qmgr_listing *l)
 {
 	l->working = true;
+	if (l->walk == NULL)
+		l->walk_began = loop_now(l->q->loop);
 	l->q->jobs++;
 	lane_run(l->q->o.background, LANE_LISTING, &l->job, read_work, read_done);
 }

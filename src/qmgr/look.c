@@ -268,7 +268,9 @@ say(struct look *k)
 static void
 taken_away(struct look *k, struct qmgr_message *m)
 {
-	if (has(k, QUEUE_ACTIVE) || m->state != MESSAGE_DELIVERING)
+	/* In the journal it has no file to be taken; one that could not be made was removed by us.
+	 */
+	if (m->mail || has(k, QUEUE_ACTIVE) || m->state != MESSAGE_DELIVERING)
 		return;
 	if (k->places.found == 0)
 		hand_gone(k->hand, k->id, QUEUE_ACTIVE);

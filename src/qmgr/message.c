@@ -32,6 +32,7 @@ qmgr_message_free(struct qmgr_message *m)
 	HASH_DEL(q->active, m);
 	q->active_count--;
 	q->retried_count -= m->from == QUEUE_DEFERRED;
+	qmgr_young_leave(m);
 	snap_unref(m->bytes ? &m->bytes->snap : NULL);
 	buf_fini(&m->why);
 	arena_fini(&m->arena);
@@ -123,16 +124,10 @@ load_failed(struct qmgr_message *m)
 }
 
 static void
-load_done(struct lane_job *job)
+loaded(struct qmgr_message *m)
 {
-	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
 	struct qmgr *q = m->q;
 
-	q->jobs--;
-	if (m->rc < 0) {
-		load_failed(m);
-		return;
-	}
 	m->active_us = loop_wall_us();
 	if (m->why.n > 0)
 		log_warn("qmgr", "%s: %s", m->id, buf_cstr(&m->why));
@@ -165,8 +160,20 @@ load_done(struct lane_job *job)
 	qmgr_assign(m);
 }
 
-struct qmgr_message *
-qmgr_message_load(struct qmgr *q, const char *id, enum queue from, struct spool_bytes *bytes)
+static void
+load_done(struct lane_job *job)
+{
+	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+
+	m->q->jobs--;
+	if (m->rc < 0)
+		load_failed(m);
+	else
+		loaded(m);
+}
+
+static struct qmgr_message *
+message_new(struct qmgr *q, const char *id, enum queue from, struct spool_bytes *bytes)
 {
 	struct qmgr_message *m;
 
@@ -189,9 +196,44 @@ qmgr_message_load(struct qmgr *q, const char *id, enum queue from, struct spool_
 	HASH_ADD_STR(q->active, id, m);
 	q->active_count++;
 	q->retried_count += from == QUEUE_DEFERRED;
+	return m;
+}
+
+struct qmgr_message *
+qmgr_message_load(struct qmgr *q, const char *id, enum queue from, struct spool_bytes *bytes)
+{
+	struct qmgr_message *m = message_new(q, id, from, bytes);
+
+	if (m == NULL)
+		return NULL;
 	q->jobs++;
 	lane_run(q->o.disk, lane_key(m->id), &m->job, load_work, load_done);
 	return m;
+}
+
+bool
+qmgr_message_take(struct qmgr *q, struct spool_arrival *a)
+{
+	struct qmgr_message *m = message_new(q, a->id, QUEUE_INCOMING, a->bytes);
+	struct reader *r;
+
+	if (m == NULL)
+		return false;
+	qmgr_young_add(m, a->mail);
+	a->mail = NULL;
+	r = reader_open_bytes(m->bytes->bytes);
+	m->rc = reader_envelope(r, READER_QUEUE, &m->arena, &m->envelope, &m->why);
+	reader_close(r);
+	if (m->rc < 0) {
+		log_warn("qmgr", "%s: %s", m->id, buf_cstr(&m->why));
+		sm_move(states, &m->state, MESSAGE_DELIVERING);
+		m->is_damaged = m->has_deferred = true;
+		m->open_entries = 1;
+		qmgr_message_entry_done(m);
+		return true;
+	}
+	loaded(m);
+	return true;
 }
 
 size_t
@@ -221,6 +263,7 @@ record_add(struct qmgr_message *m, enum queue log, const struct recipient *r,
 	if (log != QUEUE_COUNT)
 		m->has_logs = true;
 	rec->log = log;
+	rec->ordinal = (size_t)(r - m->envelope.rcpt);
 	rec->entry = (struct deferlog_entry){
 	    .recipient = r->address,
 	    .orig = r->orig,
@@ -374,12 +417,16 @@ qmgr_message_entry_done(struct qmgr_message *m)
 {
 	PP_ASSERT(m->open_entries > 0);
 	m->open_entries--;
-	if (m->is_writing)
+	if (m->is_writing || m->is_filing)
 		return;
 	if (m->super == SUPER_DELETE ||
 	    (m->open_entries == 0 && !m->has_deferred && !m->has_bounced && !m->has_trace))
 		STAILQ_INIT(&m->records); /* all sent: the file goes, nothing needs a mark */
-	if (!STAILQ_EMPTY(&m->records)) {
+	if (!STAILQ_EMPTY(&m->records) && !qmgr_young_marks(m)) {
+		if (m->mail) {
+			qmgr_young_file(m);
+			return;
+		}
 		STAILQ_CONCAT(&m->writing, &m->records);
 		m->is_writing = true;
 		m->q->jobs++;

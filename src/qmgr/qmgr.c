@@ -41,6 +41,7 @@ qmgr_new(const struct qmgr_options *o)
 	q->spool = o->setup.spool;
 	TAILQ_INIT(&q->every);
 	LIST_INIT(&q->listings);
+	TAILQ_INIT(&q->young);
 	index_init(&q->index);
 	q->epoch = qmgr_epoch_new(q, &o->setup);
 	return q;
@@ -141,7 +142,12 @@ arrive_run(struct post *p)
 	struct spool_arrival *a = in->a;
 
 	qmgr_event(q, "queued", a->id);
-	if (a->queue == QUEUE_INCOMING && !q->stopping) {
+	if (a->mail && !q->stopping) {
+		if (!qmgr_has_room(q, QUEUE_INCOMING) || !qmgr_message_take(q, a)) {
+			qmgr_young_shelve(q, a);
+			a = NULL;
+		}
+	} else if (a->queue == QUEUE_INCOMING && !q->stopping) {
 		if (qmgr_has_room(q, QUEUE_INCOMING))
 			qmgr_message_load(q, a->id, QUEUE_INCOMING, a->bytes);
 		else
@@ -279,6 +285,17 @@ retry_active(struct qmgr *q, const char *id)
 		m->again = has_failed(m);
 }
 
+/* Who asks about a young one wants to see its file. */
+static void
+need_file(struct qmgr *q, const char *id)
+{
+	struct qmgr_message *m;
+
+	HASH_FIND_STR(q->active, id, m);
+	if (m && m->mail && !m->is_filing)
+		qmgr_young_file(m);
+}
+
 static void
 counts(struct order *o)
 {
@@ -326,8 +343,10 @@ command_run(struct post *p)
 	case QMGR_FLUSH_ID:
 		break;
 	}
-	if (*o->arg)
+	if (*o->arg) {
 		qmgr_quiet(q, o->arg);
+		need_file(q, o->arg);
+	}
 	if (*o->arg == '\0') {
 		qmgr_quiet_all(q, true);
 		q->changed = true;
@@ -413,6 +432,7 @@ stop_run(struct post *p)
 	qmgr_deferred_stop(q);
 	qmgr_listings_stop(q);
 	timer_stop(&q->scan_timer);
+	timer_stop(&q->young_timer);
 	qmgr_hand_stop(q);
 	TAILQ_FOREACH (d, &q->every, all)
 		timer_stop(&d->timer);
@@ -446,6 +466,7 @@ qmgr_free(struct qmgr *q)
 		return;
 	HASH_ITER (hh, q->active, m, m_next) {
 		HASH_DEL(q->active, m);
+		qmgr_young_leave(m);
 		snap_unref(m->bytes ? &m->bytes->snap : NULL);
 		buf_fini(&m->why);
 		arena_fini(&m->arena);

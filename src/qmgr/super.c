@@ -122,9 +122,10 @@ qmgr_super_loaded(struct qmgr_message *m)
 {
 	struct arena a = {0};
 	struct status st = expired_status(&a);
+	bool is_wanted = m->super != SUPER_NONE;
 
 	m->force_expire |= m->super == SUPER_EXPIRE;
-	if (m->super != SUPER_NONE) {
+	if (is_wanted) {
 		m->open_entries = 1;
 		for (size_t i = 0; m->super == SUPER_EXPIRE && i < m->envelope.rcpt_count; i++)
 			if (!m->envelope.rcpt[i].done)
@@ -133,7 +134,7 @@ qmgr_super_loaded(struct qmgr_message *m)
 		qmgr_message_entry_done(m);
 	}
 	arena_fini(&a);
-	return m->super != SUPER_NONE;
+	return is_wanted;
 }
 
 static int

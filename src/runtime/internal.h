@@ -19,6 +19,7 @@ struct loop {
 	bool stopping;
 	pthread_mutex_t lock; /* guards the post queue only */
 	struct post *first, **last;
+	struct post *after; /* its own thread's: post_after */
 };
 
 /* A thread with a small stack and all signals blocked: they belong to the main loop's signalfd. */

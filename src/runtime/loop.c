@@ -15,6 +15,16 @@ enum { STACK_SIZE = 512 * 1024 };
 
 static _Thread_local struct loop *current;
 
+void
+post_after(struct post *p, void (*run)(struct post *))
+{
+	struct loop *l = current;
+
+	p->run = run;
+	p->next = l->after;
+	l->after = p;
+}
+
 static void
 posts_run(uv_async_t *wake)
 {
@@ -32,6 +42,10 @@ posts_run(uv_async_t *wake)
 		p->next = NULL;
 		p->run(p); /* may free p */
 		p = next;
+	}
+	while ((p = l->after) != NULL) {
+		l->after = p->next;
+		p->run(p);
 	}
 }
 

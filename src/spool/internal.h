@@ -9,6 +9,7 @@
 #include "pp/spool/writer.h"
 
 #define SPOOL_DELETED "deleted" /* mail that is to be unlinked: bulk.h */
+#define SPOOL_JOURNAL "journal"
 
 enum {
 	SPOOL_DEPTH_MAX = 16,   /* levels of one-letter directories */
@@ -28,6 +29,7 @@ struct spool {
 	struct counter *cache_used; /* bytes of spool_bytes alive */
 	struct counter *last_id;    /* microseconds of the last id given */
 	struct lane *lane;
+	struct journal *journal; /* or NULL */
 	spool_commit_hook *hook;
 	void *hook_ctx;
 };

@@ -455,6 +455,27 @@ listing_read(struct listing_read *r, enum queue q, const char *id, int dirfd, co
 }
 
 void
+listing_of_envelope(struct arena *a, enum queue q, const char *id, const struct envelope *e,
+    struct listing *ret)
+{
+	struct listing_recipient *to = arena_alloc(a, (e->rcpt_count + 1) * sizeof(*to));
+
+	*ret = (struct listing){.queue = q,
+	    .id = id,
+	    .arrival = e->arrival_us / 1000000,
+	    .size = e->data_size,
+	    .sender = shown(a, e->sender),
+	    .rcpt = to};
+	for (size_t i = 0; i < e->rcpt_count; i++)
+		if (!e->rcpt[i].done)
+			to[ret->rcpt_count++] =
+			    (struct listing_recipient){.address = shown(a, e->rcpt[i].address),
+				.reason = "",
+				.relay = "",
+				.dsn = ""};
+}
+
+void
 listing_read_end(struct listing_read *r)
 {
 	fsio_close(r->log_fd);

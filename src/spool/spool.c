@@ -65,6 +65,12 @@ spool_set_lane(struct spool *s, struct lane *disk)
 	s->lane = disk;
 }
 
+void
+spool_set_journal(struct spool *s, struct journal *j)
+{
+	s->journal = j;
+}
+
 struct lane *
 spool_lane(const struct spool *s)
 {
@@ -152,6 +158,7 @@ const struct directory spool_directories[] = {
     {"flush", 0700, 0700},
     {"saved", 0700, 0700},
     {SPOOL_DELETED, 0700, 0700, .ours = true},
+    {SPOOL_JOURNAL, 0700, 0700, .ours = true},
     {"private", 0700, 0700},
     {"public", 02710, 0711, .to_group = true},
     {"pid", 0755, 0755, .to_root = true},

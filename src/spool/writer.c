@@ -21,7 +21,7 @@ enum {
 	SIZE_RECORD = 2 + RECORD_SIZE_PAYLOAD,
 };
 
-enum work { WORK_CHUNK, WORK_COMMIT, WORK_REMOVE };
+enum work { WORK_CHUNK, WORK_COMMIT, WORK_JOURNAL, WORK_REMOVE };
 
 struct writer {
 	struct lane_job job;
@@ -42,6 +42,7 @@ struct writer {
 	void (*done)(void *ctx, int rc);
 	void *done_ctx;
 	struct spool_arrival *arrival; /* made at the commit */
+	struct journal_commit commit;
 	/* The job's, while busy. */
 	enum work work;
 	int job_rc;
@@ -53,6 +54,7 @@ struct writer {
 };
 
 static void work_done(struct lane_job *job);
+static void commit_finish(struct writer *w);
 
 static void
 bytes_destroy(struct snap *snap)
@@ -90,6 +92,8 @@ spool_arrival_free(struct spool_arrival *a)
 		return;
 	if (a->bytes)
 		snap_unref(&a->bytes->snap);
+	if (a->mail)
+		journal_leave(a->mail);
 	mem_free(a);
 }
 
@@ -247,6 +251,31 @@ chunk_start(struct writer *w)
 }
 
 static void
+journaled(struct journal_commit *c)
+{
+	struct writer *w = PP_CONTAINER(c, struct writer, commit);
+
+	w->busy = false;
+	w->arrival->mail = c->mail;
+	if (c->rc == 0)
+		commit_finish(w);
+	else
+		work_start(w, WORK_COMMIT); /* no room there: a file of its own */
+}
+
+static void
+journal_start(struct writer *w)
+{
+	w->busy = true;
+	w->work = WORK_JOURNAL;
+	w->commit.bytes = w->arrival->bytes;
+	w->commit.id = w->id;
+	w->commit.rcpt_count = (size_t)w->size.rcpt_count;
+	w->commit.done = journaled;
+	journal_append(w->spool->journal, &w->commit);
+}
+
+static void
 commit_start(struct writer *w)
 {
 	struct buf size;
@@ -270,7 +299,11 @@ commit_start(struct writer *w)
 		if (w->arrival->bytes)
 			w->out = w->arrival->bytes->bytes;
 	}
-	work_start(w, WORK_COMMIT);
+	if (w->arrival->bytes && w->queue == QUEUE_INCOMING && w->spool->journal &&
+	    journal_takes(w->spool->journal, w->out.n))
+		journal_start(w);
+	else
+		work_start(w, WORK_COMMIT);
 }
 
 static void
@@ -481,4 +514,27 @@ writer_file_blk(const struct spool *s, enum queue q, const char *id, struct str 
 
 	spool_path(s, q, id, path);
 	return spool_write_file(s, q, path, bytes, mode);
+}
+
+int
+writer_file_marked_blk(const struct spool *s, enum queue q, const char *id, struct str bytes,
+    const off_t *done, size_t n)
+{
+	char path[SPOOL_PATH_MAX];
+	const char type = REC_DONE;
+	int fd, rc;
+
+	spool_path(s, q, id, path);
+	fd = spool_create_file(s, path);
+	if (fd < 0)
+		return fd;
+	rc = fsio_write(fd, bytes);
+	for (size_t i = 0; rc == 0 && i < n; i++)
+		rc = fsio_pwrite(fd, (struct str){&type, 1}, done[i]);
+	if (rc == 0)
+		rc = spool_finish_file(s, q, path, fd, 0700);
+	fsio_close(fd);
+	if (rc < 0)
+		fsio_unlink(s->dirfd, path);
+	return rc;
 }

@@ -52,7 +52,7 @@ class Gate:
 
 def start(scratch, answer=None, **main):
     sink = pp_peers.Sink(scratch, answer=answer)
-    system = pp_harness.Pennypost(scratch, **main).relay_to(sink).start()
+    system = pp_harness.Pennypost(scratch, **{"journal": "no", **main}).relay_to(sink).start()
     STARTED.append(system)
     return system, sink
 

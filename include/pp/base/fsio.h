@@ -7,6 +7,7 @@
 #pragma once
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include "pp/base/buf.h"
 
 int fsio_open_dir(int dirfd, const char *path);
@@ -24,6 +25,8 @@ void fsio_close(int fd);
 
 int fsio_write(int fd, struct str bytes);
 int fsio_pwrite(int fd, struct str bytes, off_t at);
+/* All of the parts, one behind the other; they are used up. */
+int fsio_pwritev(int fd, struct iovec *parts, size_t n, off_t at);
 /* Reads up to n bytes, fewer only at the end of the file; returns the count. */
 ssize_t fsio_pread(int fd, char *to, size_t n, off_t at);
 /* With one system call: of a file on a disk, less than n when that was the end. */
@@ -34,6 +37,10 @@ int fsio_read_all(int dirfd, const char *path, struct buf *to);
 int fsio_replace(int dirfd, const char *path, struct str bytes, mode_t mode);
 
 int fsio_sync(int fd);
+/* The bytes, and of what is known of the file only what is needed to read them. */
+int fsio_sync_data(int fd);
+/* Everything on the file system that holds it: for many files at once. */
+int fsio_sync_all(int fd);
 int fsio_chmod(int fd, mode_t mode);
 int fsio_chown(int fd, uid_t uid, gid_t gid);
 int fsio_truncate(int fd, off_t size);

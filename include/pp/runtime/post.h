@@ -17,3 +17,6 @@ struct post {
 
 /* One wake-up per batch: the loop is woken only when its queue was empty. */
 void post_to(struct loop *l, struct post *p, void (*run)(struct post *));
+/* Only inside the run of a post: once more, when all posts that are at hand now have run. For what
+ * is done once for all of them. */
+void post_after(struct post *p, void (*run)(struct post *));

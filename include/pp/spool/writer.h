@@ -8,11 +8,12 @@
  * Up to `memory_limit` bytes are built in memory and written in one go at the commit; more streams
  * into incoming/ID with mode 0600. Commit = all bytes, mode 0700, fsync, fsync of the directory.
  * The id is in the content by then, so a file of that name (-EEXIST) fails the commit: ask again.
- * The journal will take the place of that file behind this same interface.
+ * With a journal (journal.h) a message that is built in memory is safe there, and has no file.
  */
 #pragma once
 #include "pp/runtime/lane.h"
 #include "pp/runtime/snap.h"
+#include "pp/spool/journal.h"
 #include "pp/spool/record.h"
 #include "pp/spool/spool.h"
 
@@ -31,6 +32,7 @@ struct spool_arrival {
 	char id[SPOOL_ID_MAX];
 	enum queue queue;          /* QUEUE_INCOMING or QUEUE_HOLD */
 	struct spool_bytes *bytes; /* or NULL: read the file */
+	struct journal_mail *mail; /* it is in the journal and has no file, or NULL; has bytes */
 };
 void spool_arrival_free(struct spool_arrival *a);
 
@@ -43,6 +45,9 @@ void spool_set_commit_hook(struct spool *s, spool_commit_hook *hook, void *ctx);
  * loops have ended: half files of aborted writers are then removed on the spot. */
 void spool_set_lane(struct spool *s, struct lane *disk);
 struct lane *spool_lane(const struct spool *s);
+/* New messages go there when it takes them. Set by daemon/ before any writer exists, and to NULL
+ * when it closes it. */
+void spool_set_journal(struct spool *s, struct journal *j);
 
 /* q = QUEUE_INCOMING, QUEUE_HOLD. The id is made here. The size record is the writer's own. */
 struct writer *writer_new(struct spool *s, enum queue q);
@@ -71,3 +76,7 @@ void writer_abort(struct writer *w);
 /* For commands (sendmail): create `path` 0600, write, mode, fsync, fsync of the directory. */
 int
 writer_file_blk(const struct spool *s, enum queue q, const char *id, struct str bytes, mode_t mode);
+/* Lanes: a message that is only in memory becomes a file, mode 0700, synced; the records at these
+ * offsets, in order, are finished recipients. */
+int writer_file_marked_blk(const struct spool *s, enum queue q, const char *id, struct str bytes,
+    const off_t *done, size_t n);

@@ -1,0 +1,66 @@
+/*
+ * journal.h - young messages, durable without a file each: one append and one sync for all that
+ * wait at a moment.
+ * THREAD each function says. The journal's own loop writes and syncs, so it is nobody else's.
+ * OWNS   a journal_mail is its holder's until journal_done or journal_leave.
+ * ERRORS -errno; nothing is logged here.
+ * SEE    pennypost-internals(7) for the format, writer.h for who commits.
+ *
+ * A message is either in the journal or in a file, and for a moment in both: the file is safe
+ * before journal_done is called. What is done is marked in memory that is a page of the journal's
+ * file, so a mark costs no system call and outlives the process from the moment it is made.
+ */
+#pragma once
+#include "pp/runtime/loop.h"
+#include "pp/runtime/post.h"
+#include "pp/spool/spool.h"
+
+struct journal;
+struct journal_mail;
+struct spool_bytes;
+
+struct journal_options {
+	int64_t size_limit;    /* bytes of all segments; what has no room becomes a file */
+	int64_t message_limit; /* bytes of a message's queue file; a longer one becomes a file */
+};
+
+/* At start, when journal_replay_blk has emptied it. Segments are made when they are needed, on
+ * `loop`, on which nothing else may run: it blocks. */
+struct journal *journal_new(struct spool *s, struct loop *loop, const struct journal_options *o);
+/* When all loops have ended: messages that are still in it become files in incoming/, the segments
+ * are removed. On an error they stay for the next start. */
+int journal_close(struct journal *j);
+
+/* One message on its way into the journal; embedded in its writer. */
+struct journal_commit {
+	struct post post;
+	struct loop *home;
+	struct journal *journal;
+	struct spool_bytes *bytes; /* the whole queue file; the commit holds no reference */
+	const char *id;
+	size_t rcpt_count;
+	void (*done)(struct journal_commit *c); /* on the loop that asked */
+	int rc;                    /* 0, or -errno: it is not in the journal, make a file */
+	struct journal_mail *mail; /* rc = 0: the caller's */
+	uint64_t hash;
+};
+/* Any thread: would it be taken? */
+bool journal_takes(const struct journal *j, size_t bytes);
+/* A loop. done comes once it is safe. */
+void journal_append(struct journal *j, struct journal_commit *c);
+
+/* The n-th recipient record of the message is finished. One thread at a time. */
+void journal_mark(struct journal_mail *m, size_t n);
+/* Delivered, or safe in a file: the journal has nothing more to do with it. Any thread; frees m. */
+void journal_done(struct journal_mail *m);
+/* It stays, for journal_close or the next start. Frees m. */
+void journal_leave(struct journal_mail *m);
+
+/* Is there a journal of a run that was killed? Any thread. */
+bool journal_is_left_blk(const struct spool *s);
+/* Under the spool's lock, with no journal open: what such a run left becomes files in incoming/,
+ * its finished recipients marked; then the segments are removed. Returns how many messages, or the
+ * first -errno: then all segments stay, and nothing is lost. uid, gid: whose the files are to be
+ * when this process is root, or -1. A segment whose head is damaged, or of another version, is
+ * renamed to N.damaged: *ret_damaged, which may be NULL, says how many. */
+int64_t journal_replay_blk(const struct spool *s, uid_t uid, gid_t gid, unsigned *ret_damaged);

@@ -1,0 +1,202 @@
+/*
+ * young.c - messages that are in the journal and have no file.
+ *
+ * Most are delivered before anybody could look for a file, and then a mark in the journal is all
+ * that remains of them. What stays longer, or what has something to be written down about it
+ * (a log, another queue), becomes a file in active/ first and goes on from there as all others do.
+ * Its deliveries do not wait for that. A file that cannot be made now is tried again: the message
+ * is safe where it is.
+ */
+#include <errno.h>
+#include "internal.h"
+
+enum {
+	AT_ONCE = 64,        /* files being made because of their age */
+	TICK_MS = 100,       /* what comes due within it is handled together */
+	AGAIN_MS = 10 * 1000 /* after an error */
+};
+
+static void
+due_fired(struct timer *t)
+{
+	struct qmgr *q = PP_CONTAINER(t, struct qmgr, young_timer);
+	int64_t now = loop_now(q->loop);
+	struct qmgr_message *m;
+
+	while ((m = TAILQ_FIRST(&q->young)) != NULL && m->young_until <= now && q->filing < AT_ONCE)
+		qmgr_young_file(m);
+	if (m != NULL)
+		timer_start(q->loop, t,
+		    m->young_until > now + TICK_MS ? m->young_until - now : TICK_MS, due_fired);
+}
+
+static void
+insert(struct qmgr_message *m, int64_t ms)
+{
+	struct qmgr *q = m->q;
+
+	m->is_listed = true;
+	m->young_until = loop_now(q->loop) + ms;
+	TAILQ_INSERT_TAIL(&q->young, m, young);
+	if (q->young_timer.loop == NULL && !q->stopping)
+		timer_start(q->loop, &q->young_timer, ms, due_fired);
+}
+
+static void
+unlist(struct qmgr_message *m)
+{
+	if (m->is_listed)
+		TAILQ_REMOVE(&m->q->young, m, young);
+	m->is_listed = false;
+}
+
+void
+qmgr_young_add(struct qmgr_message *m, struct journal_mail *mail)
+{
+	m->mail = mail;
+	insert(m, m->q->epoch->params->journal_linger);
+}
+
+static void
+file_work(struct lane_job *job)
+{
+	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+
+	m->rc = writer_file_marked_blk(
+	    m->q->spool, QUEUE_ACTIVE, m->id, m->bytes->bytes, m->marked, m->marked_n);
+}
+
+static void
+file_done(struct lane_job *job)
+{
+	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+	struct qmgr *q = m->q;
+
+	q->jobs--;
+	q->filing--;
+	m->is_filing = false;
+	if (m->rc < 0) {
+		if (!m->is_told)
+			log_warn("qmgr",
+			    "%s: its queue file cannot be made: %s: it stays in the journal, and "
+			    "this is tried again every %d s",
+			    m->id, strerror(-m->rc), AGAIN_MS / 1000);
+		m->is_told = true;
+		insert(m, AGAIN_MS);
+		qmgr_idle_check(q);
+		return;
+	}
+	journal_done(m->mail);
+	m->mail = NULL;
+	m->filed_at = loop_now(q->loop);
+	if (m->state == MESSAGE_ENDING) {
+		qmgr_message_end(m);
+		return;
+	}
+	m->open_entries++;
+	qmgr_message_entry_done(m);
+}
+
+void
+qmgr_young_file(struct qmgr_message *m)
+{
+	const struct envelope *e = &m->envelope;
+
+	PP_ASSERT(m->mail != NULL && !m->is_filing);
+	unlist(m);
+	m->is_filing = true;
+	m->q->filing++;
+	m->marked = arena_alloc(&m->arena, (e->rcpt_count + 1) * sizeof(*m->marked));
+	m->marked_n = 0;
+	for (size_t i = 0; i < e->rcpt_count; i++)
+		if (e->rcpt[i].done)
+			m->marked[m->marked_n++] = e->rcpt[i].offset;
+	m->q->jobs++;
+	lane_run(m->q->o.disk, lane_key(m->id), &m->job, file_work, file_done);
+}
+
+bool
+qmgr_young_marks(struct qmgr_message *m)
+{
+	struct qmgr_record *rec;
+
+	if (m->mail == NULL)
+		return false;
+	STAILQ_FOREACH (rec, &m->records, link)
+		if (rec->log != QUEUE_COUNT)
+			return false;
+	STAILQ_FOREACH (rec, &m->records, link) {
+		journal_mark(m->mail, rec->ordinal);
+		m->envelope.rcpt[rec->ordinal].done = true;
+	}
+	STAILQ_INIT(&m->records);
+	return true;
+}
+
+void
+qmgr_young_done(struct qmgr_message *m)
+{
+	unlist(m);
+	journal_done(m->mail);
+	m->mail = NULL;
+}
+
+void
+qmgr_young_leave(struct qmgr_message *m)
+{
+	unlist(m);
+	if (m->mail)
+		journal_leave(m->mail);
+	m->mail = NULL;
+}
+
+/* No room in the active queue, or not ready for it. */
+struct shelved {
+	struct lane_job job;
+	struct qmgr *q;
+	struct spool_arrival *a;
+	int rc;
+};
+
+static void
+shelve_work(struct lane_job *job)
+{
+	struct shelved *s = PP_CONTAINER(job, struct shelved, job);
+	const struct spool_arrival *a = s->a;
+
+	s->rc =
+	    writer_file_marked_blk(s->q->spool, QUEUE_INCOMING, a->id, a->bytes->bytes, NULL, 0);
+}
+
+static void
+shelve_done(struct lane_job *job)
+{
+	struct shelved *s = PP_CONTAINER(job, struct shelved, job);
+	struct qmgr *q = s->q;
+
+	q->jobs--;
+	if (s->rc == 0) {
+		journal_done(s->a->mail);
+		s->a->mail = NULL;
+		q->incoming_waits = true;
+	} else {
+		log_warn("qmgr",
+		    "%s: its queue file cannot be made: %s: it waits in the journal "
+		    "until the next start",
+		    s->a->id, strerror(-s->rc));
+	}
+	spool_arrival_free(s->a);
+	mem_free(s);
+	qmgr_idle_check(q);
+}
+
+void
+qmgr_young_shelve(struct qmgr *q, struct spool_arrival *a)
+{
+	struct shelved *s = MEM_NEW(struct shelved);
+
+	s->q = q;
+	s->a = a;
+	q->jobs++;
+	lane_run(q->o.disk, lane_key(a->id), &s->job, shelve_work, shelve_done);
+}

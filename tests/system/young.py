@@ -1,0 +1,231 @@
+"""young.py - mail that is in the journal and has no file yet: seen, handled and kept as any other."""
+
+import json
+import os
+import subprocess
+import threading
+
+import pp_harness
+import pp_peers
+import pytest
+
+
+class Gate:
+    """A sink's answer that lets the end of a message wait until it is opened."""
+
+    def __init__(self, scratch):
+        self.reached, self.opened = threading.Semaphore(0), threading.Event()
+        self.answer = None
+        scratch.on_exit(self.opened.set)
+
+    def __call__(self, verb, argument):
+        if verb == "DOT":
+            self.reached.release()
+            assert self.opened.wait(60)
+        return self.answer(verb, argument) if self.answer else None
+
+    def wait(self):
+        assert self.reached.acquire(timeout=60)
+
+
+@pytest.fixture
+def young(scratch):
+    """A system whose one mail is on its way, and has no file for a minute."""
+
+    def make(recipient="user@dest.test", **main):
+        gate = Gate(scratch)
+        sink = pp_peers.Sink(scratch, answer=gate)
+        system = pp_harness.Pennypost(scratch, **{"journal_linger": "60s", **main})
+        system.relay_to(sink).start()
+        queue_id = system.send(recipient)
+        gate.wait()
+        assert system.queue_files() == []
+        return system, sink, gate, queue_id
+
+    return make
+
+
+def listed(system):
+    return [json.loads(line) for line in system.must("postqueue", "-j").splitlines()]
+
+
+def journal_is_empty(system):
+    return os.listdir(os.path.join(system.queue, "journal")) == []
+
+
+def test_delivered_without_a_file(scratch, young):
+    system, sink, gate, queue_id = young()
+    gate.opened.set()
+    system.wait_removed(queue_id)
+    assert len(sink.wait(1)) == 1
+    assert system.queue_files() == []
+    system.stop()
+    assert journal_is_empty(system)
+
+
+def test_listed(scratch, young):
+    system, _, _, queue_id = young()
+    (mail,) = listed(system)
+    assert (mail["queue_name"], mail["queue_id"]) == ("active", queue_id)
+    assert mail["sender"] == "sender@client.test"
+    assert [r["address"] for r in mail["recipients"]] == ["user@dest.test"]
+    assert f"{queue_id}*" in system.must("mailq")
+
+
+def test_postcat_makes_its_file(scratch, root, young):
+    system, sink, gate, queue_id = young()
+    assert "hello" in system.must("postcat", "-q", queue_id)
+    assert system.queue_files() == [f"active/{queue_id}"]
+    gate.opened.set()
+    system.wait_removed(queue_id)
+    assert len(sink.wait(1)) == 1
+    assert system.queue_files() == []
+
+
+def test_gets_a_file_when_it_lingers(scratch, young):
+    gate = Gate(scratch)
+    sink = pp_peers.Sink(scratch, answer=gate)
+    system = pp_harness.Pennypost(scratch, journal_linger="0s").relay_to(sink).start()
+    queue_id = system.send("user@dest.test")
+    gate.wait()
+    system.events.wait_for(f"^active {queue_id}$")
+    while system.queue_files() != [f"active/{queue_id}"]:
+        system.must("postqueue", "-p")  # a round through the daemon, not a sleep
+    gate.opened.set()
+    system.wait_removed(queue_id)
+    assert len(sink.wait(1)) == 1
+    assert system.queue_files() == []
+
+
+@pytest.mark.parametrize("action, queue", [("-d", None), ("-h", "hold")])
+def test_postsuper(scratch, root, young, action, queue):
+    system, sink, gate, queue_id = young()
+    gate.answer = lambda verb, _: "450 4.3.0 later" if verb == "DOT" else None
+    system.must("postsuper", action, queue_id)
+    gate.opened.set()
+    system.events.wait_for(f"^(removed|held) {queue_id}$")
+    assert system.queue_files() == ([f"{queue}/{queue_id}"] if queue else [])
+    assert sink.mails == []
+
+
+def test_deferred(scratch, young):
+    system, sink, gate, queue_id = young()
+    gate.answer = lambda verb, _: "450 4.3.0 later" if verb == "DOT" else None
+    gate.opened.set()
+    system.wait_deferred(queue_id)
+    (mail,) = listed(system)
+    assert mail["queue_name"] == "deferred"
+    assert "450 4.3.0 later" in mail["recipients"][0]["delay_reason"]
+    gate.answer = None
+    system.must("postqueue", "-f")
+    system.wait_removed(queue_id)
+    assert len(sink.wait(1)) == 1
+
+
+def test_stop_leaves_a_file(scratch, young):
+    system, sink, gate, queue_id = young(shutdown_timeout="1s")
+    system.stop()
+    assert system.queue_files() == [f"incoming/{queue_id}"]
+    assert journal_is_empty(system)
+    gate.opened.set()
+    system.start()
+    system.wait_removed(queue_id)
+
+
+@pytest.mark.parametrize("command", [["postqueue", "-p"], ["postqueue", "-j"], ["postsuper", "-s"],
+                                     ["postcat", "-q", "{id}"], ["qshape", "incoming"]])
+def test_killed_then_looked_at(scratch, root, young, command):
+    """Who looks at the files of a killed daemon sees what it had taken."""
+    system, _, gate, queue_id = young()
+    system.kill()
+    assert system.queue_files() == []
+    said = system.must(*[word.format(id=queue_id) for word in command])
+    assert system.queue_files() == [f"incoming/{queue_id}"]
+    assert "postsuper" in command or "dest.test" in said
+    assert journal_is_empty(system)
+    stat = os.stat(f"{system.queue}/incoming/{queue_id}")
+    assert (stat.st_mode & 0o777, stat.st_uid) == (0o700, os.stat(f"{system.queue}/incoming").st_uid)
+    gate.opened.set()
+    system.start()
+    system.wait_removed(queue_id)
+
+
+def test_killed_then_listed_by_nobody(scratch, root, young):
+    system, _, _, queue_id = young()
+    system.kill()
+    done = subprocess.run(system.argv("postqueue", "-p"), user="nobody", capture_output=True,
+                          text=True, check=False)
+    assert "journal" not in done.stdout + done.stderr
+    assert not journal_is_empty(system)
+    assert queue_id in system.must("postqueue", "-p")
+
+
+def test_killed_when_some_have_it(scratch):
+    """Who has it gets it no second time."""
+    gate, slow = Gate(scratch), threading.Event()
+    sink = pp_peers.Sink(scratch, answer=gate)
+    other = pp_peers.Sink(scratch)
+    system = pp_harness.Pennypost(scratch, journal_linger="60s", smtp_destination_recipient_limit="1",
+                                  smtp_destination_concurrency_limit="1").relay_to(sink).start()
+    gate.opened.set()
+    gate.answer = lambda verb, argument: None
+    done = []
+
+    def answer(verb, argument):
+        if verb == "RCPT" and "last@" in argument:
+            done.append(argument)
+            slow.wait(60)
+        return None
+
+    sink.answer = answer
+    scratch.on_exit(slow.set)
+    with system.client() as client:
+        client.sendmail("sender@client.test", [f"r{n}@dest.test" for n in range(5)] + ["last@dest.test"],
+                        "Subject: test\r\n\r\nhello\r\n")
+    system.log.wait_for("to=<r4@dest.test>.*status=sent")
+    assert system.queue_files() == []
+    system.kill()
+    system.relay_to(other)
+    slow.set()
+    system.start()
+    system.wait_status("last@dest.test", "sent", since=0)
+    first = sorted(r for m in sink.mails for r in m.recipients if not r.startswith("last@"))
+    assert first == [f"r{n}@dest.test" for n in range(5)]
+    assert [m.recipients for m in other.wait(1)] == [["last@dest.test"]]
+
+
+def test_no_journal(scratch):
+    sink = pp_peers.Sink(scratch)
+    system = pp_harness.Pennypost(scratch, journal="no").relay_to(sink).start()
+    queue_id = system.send("user@dest.test")
+    system.wait_removed(queue_id)
+    assert journal_is_empty(system)
+
+
+@pytest.mark.parametrize("main", [{"journal_message_limit": "100"}, {"message_cache_size": "0"}])
+def test_too_big_for_the_journal(scratch, main):
+    gate = Gate(scratch)
+    sink = pp_peers.Sink(scratch, answer=gate)
+    system = pp_harness.Pennypost(scratch, **main).relay_to(sink).start()
+    queue_id = system.send("user@dest.test")
+    gate.wait()
+    assert system.queue_files() == [f"active/{queue_id}"]
+    gate.opened.set()
+    system.wait_removed(queue_id)
+
+
+def test_active_queue_full(scratch):
+    """What has no place in the active queue waits in a file."""
+    gate = Gate(scratch)
+    sink = pp_peers.Sink(scratch, answer=gate)
+    system = pp_harness.Pennypost(scratch, journal_linger="60s", qmgr_message_active_limit="1",
+                                  smtp_destination_concurrency_limit="1").relay_to(sink).start()
+    ids = [system.send(f"u{n}@dest.test") for n in range(4)]
+    gate.wait()
+    while len(system.queue_files("incoming")) < 3:
+        system.must("postqueue", "-p")
+    assert sorted(m["queue_id"] for m in listed(system)) == sorted(ids)
+    gate.opened.set()
+    for queue_id in ids:
+        system.wait_removed(queue_id)
+    assert len(sink.wait(4)) == 4
