@@ -142,7 +142,7 @@ act_on_id(struct postsuper *ps, enum action a, const char *id)
 	const unsigned queues = postsuper_actions[a].queues & ps->queues;
 	int rc = -ENOENT;
 
-	for (int tries = 1; tries <= TRIES && rc == -ENOENT; tries++)
+	for (int tries = 1; tries <= TRIES && rc == -ENOENT; tries++) {
 		for (unsigned q = 0; q <= QUEUE_HOLD && rc == -ENOENT; q++) {
 			if ((queues & IN(q)) == 0 ||
 			    !is_here(ps->command.spool, (enum queue)q, id, tries == TRIES))
@@ -150,6 +150,11 @@ act_on_id(struct postsuper *ps, enum action a, const char *id)
 			rc = q == QUEUE_ACTIVE ? act_on_active(ps, a, id)
 					       : act(ps, a, (enum queue)q, id);
 		}
+		/* It has just come, and has no file yet. */
+		if (rc == -ENOENT && tries == 1 && (queues & IN(QUEUE_ACTIVE)) &&
+		    postsuper_order(ps, a, id) > 0)
+			rc = 0;
+	}
 	if (rc == -ENOENT)
 		return;
 	if (rc < 0) {

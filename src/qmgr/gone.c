@@ -20,6 +20,7 @@ enum {
 
 struct hand_gone {
 	struct hand_gone *next;
+	int64_t since; /* of the loop */
 	enum queue from;
 	char id[];
 };
@@ -72,24 +73,32 @@ gone_fired(struct timer *t)
 {
 	struct qmgr_hand *h = PP_CONTAINER(t, struct qmgr_hand, gone_timer);
 	bool all_quiet = loop_now(h->q->loop) < h->quiet_until;
-	struct hand_gone *g, *next;
+	int64_t before = loop_now(h->q->loop) - WAIT_MS;
+	struct hand_gone *g, **at = &h->gone;
 
-	for (g = h->gone; g != NULL; g = next) {
-		next = g->next;
+	while ((g = *at) != NULL) {
+		/* The timer may have run for others already when it came. */
+		if (!all_quiet && g->since > before) {
+			at = &g->next;
+			continue;
+		}
+		*at = g->next;
 		if (!all_quiet && !is_quiet(h, g->id))
 			say(h, g);
 		mem_free(g);
 	}
-	h->gone = NULL;
 	if (!all_quiet)
 		h->gone_unsaid += h->gone_n > GONE_MAX ? h->gone_n - GONE_MAX : 0;
 	h->gone_n = 0;
+	for (g = h->gone; g != NULL; g = g->next)
+		h->gone_n++;
 	if (h->gone_unsaid > 0)
 		log_info("qmgr", "%u more messages are gone from the queue", h->gone_unsaid);
 	h->gone_unsaid = 0;
 	quiet_expire(h, false);
-	if (all_quiet || h->quiet)
-		timer_start(h->q->loop, &h->gone_timer, all_quiet ? WAIT_MS : QUIET_MS, gone_fired);
+	if (all_quiet || h->quiet || h->gone)
+		timer_start(h->q->loop, &h->gone_timer, all_quiet || h->gone ? WAIT_MS : QUIET_MS,
+		    gone_fired);
 }
 
 void
@@ -105,9 +114,10 @@ hand_gone(struct qmgr_hand *h, const char *id, enum queue from)
 		return;
 	g = mem_alloc(sizeof(*g) + n);
 	g->from = from;
+	g->since = loop_now(h->q->loop);
 	memcpy(g->id, id, n);
 	if (h->gone == NULL)
-		timer_start(h->q->loop, &h->gone_timer, WAIT_MS, gone_fired); /* not before */
+		timer_start(h->q->loop, &h->gone_timer, WAIT_MS, gone_fired);
 	g->next = h->gone;
 	h->gone = g;
 }

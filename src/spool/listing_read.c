@@ -455,8 +455,8 @@ listing_read(struct listing_read *r, enum queue q, const char *id, int dirfd, co
 }
 
 void
-listing_of_envelope(struct arena *a, enum queue q, const char *id, const struct envelope *e,
-    struct listing *ret)
+listing_of_envelope(
+    struct arena *a, enum queue q, const char *id, const struct envelope *e, struct listing *ret)
 {
 	struct listing_recipient *to = arena_alloc(a, (e->rcpt_count + 1) * sizeof(*to));
 

@@ -40,8 +40,8 @@ extern const enum queue listing_queues[];
 
 /* Of a message that has no file yet, and so no log. */
 struct envelope;
-void listing_of_envelope(struct arena *a, enum queue q, const char *id, const struct envelope *e,
-    struct listing *ret);
+void listing_of_envelope(
+    struct arena *a, enum queue q, const char *id, const struct envelope *e, struct listing *ret);
 /* One file that a scan met. 1 = nothing to show (not ready, no sender), -ENOENT = gone. */
 int listing_load_blk(
     const struct spool *s, const struct spool_entry *e, struct arena *a, struct listing *ret);
