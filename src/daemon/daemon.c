@@ -251,12 +251,20 @@ daemon_io_ended(struct daemon *d)
 	loop_stop(d->main);
 }
 
+static void
+journal_failed(int rc)
+{
+	log_warn(
+	    "master", "journal: %s: new messages are files until the next start", strerror(-rc));
+}
+
 static int
 journal_start(struct daemon *d)
 {
 	const struct params *p = d->gen->cleanup.config->params;
-	const struct journal_options o = {
-	    .size_limit = p->journal_size_limit, .message_limit = p->journal_message_limit};
+	const struct journal_options o = {.failed = journal_failed,
+	    .size_limit = p->journal_size_limit,
+	    .message_limit = p->journal_message_limit};
 
 	if (!p->journal)
 		return 0;

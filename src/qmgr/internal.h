@@ -163,6 +163,7 @@ struct qmgr {
 	unsigned deliveries, jobs;
 	TAILQ_HEAD(, qmgr_message) young; /* the oldest first, but for those that failed */
 	struct timer young_timer;
+	LIST_HEAD(, qmgr_shelved) shelved; /* waiting for another try */
 	unsigned filing;
 	struct index index; /* deferred mail */
 	uint32_t *wanted; /* slots of it whose details are to be read, from wanted_at to wanted_n */
@@ -305,6 +306,8 @@ void qmgr_young_done(struct qmgr_message *m);
 void qmgr_young_leave(struct qmgr_message *m);
 /* A file in incoming/, for a walk to find. Takes ownership. */
 void qmgr_young_shelve(struct qmgr *q, struct spool_arrival *a);
+/* No more tries: what is in the journal stays there. */
+void qmgr_young_stop(struct qmgr *q);
 
 /* scan.c */
 void qmgr_scan(struct qmgr *q);

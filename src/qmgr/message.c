@@ -287,6 +287,10 @@ qmgr_message_result(struct qmgr_message *m, const struct recipient *r, const str
 			record_add(m, QUEUE_TRACE, r, st, "relayed")->done = true;
 		} else {
 			record_add(m, QUEUE_COUNT, r, st, "relayed")->done = true;
+			/* At once, whatever else has to be written first: who has it is not to get
+			 * it again when we are killed meanwhile. */
+			if (m->mail)
+				journal_mark(m->mail, (size_t)(r - m->envelope.rcpt));
 		}
 		break;
 	case STATUS_PERM:

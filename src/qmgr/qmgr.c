@@ -42,6 +42,7 @@ qmgr_new(const struct qmgr_options *o)
 	TAILQ_INIT(&q->every);
 	LIST_INIT(&q->listings);
 	TAILQ_INIT(&q->young);
+	LIST_INIT(&q->shelved);
 	index_init(&q->index);
 	q->epoch = qmgr_epoch_new(q, &o->setup);
 	return q;
@@ -432,7 +433,7 @@ stop_run(struct post *p)
 	qmgr_deferred_stop(q);
 	qmgr_listings_stop(q);
 	timer_stop(&q->scan_timer);
-	timer_stop(&q->young_timer);
+	qmgr_young_stop(q);
 	qmgr_hand_stop(q);
 	TAILQ_FOREACH (d, &q->every, all)
 		timer_stop(&d->timer);

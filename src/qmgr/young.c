@@ -66,6 +66,18 @@ file_work(struct lane_job *job)
 	    m->q->spool, QUEUE_ACTIVE, m->id, m->bytes->bytes, m->marked, m->marked_n);
 }
 
+/* Once for each. */
+static void
+not_filed(const char *id, int rc, bool *is_told)
+{
+	if (!*is_told)
+		log_warn("qmgr",
+		    "%s: its queue file cannot be made: %s: it stays in the journal, and this is "
+		    "tried again every %d s",
+		    id, strerror(-rc), AGAIN_MS / 1000);
+	*is_told = true;
+}
+
 static void
 file_done(struct lane_job *job)
 {
@@ -76,12 +88,7 @@ file_done(struct lane_job *job)
 	q->filing--;
 	m->is_filing = false;
 	if (m->rc < 0) {
-		if (!m->is_told)
-			log_warn("qmgr",
-			    "%s: its queue file cannot be made: %s: it stays in the journal, and "
-			    "this is tried again every %d s",
-			    m->id, strerror(-m->rc), AGAIN_MS / 1000);
-		m->is_told = true;
+		not_filed(m->id, m->rc, &m->is_told);
 		insert(m, AGAIN_MS);
 		qmgr_idle_check(q);
 		return;
@@ -151,27 +158,48 @@ qmgr_young_leave(struct qmgr_message *m)
 }
 
 /* No room in the active queue, or not ready for it. */
-struct shelved {
+struct qmgr_shelved {
 	struct lane_job job;
+	struct timer timer;
+	LIST_ENTRY(qmgr_shelved) link; /* while it waits for another try */
 	struct qmgr *q;
 	struct spool_arrival *a;
+	bool is_told;
 	int rc;
 };
 
 static void
+shelved_free(struct qmgr_shelved *s)
+{
+	spool_arrival_free(s->a);
+	mem_free(s);
+}
+
+static void
 shelve_work(struct lane_job *job)
 {
-	struct shelved *s = PP_CONTAINER(job, struct shelved, job);
+	struct qmgr_shelved *s = PP_CONTAINER(job, struct qmgr_shelved, job);
 	const struct spool_arrival *a = s->a;
 
 	s->rc =
 	    writer_file_marked_blk(s->q->spool, QUEUE_INCOMING, a->id, a->bytes->bytes, NULL, 0);
 }
 
+static void shelve_start(struct qmgr_shelved *s);
+
+static void
+shelve_again(struct timer *t)
+{
+	struct qmgr_shelved *s = PP_CONTAINER(t, struct qmgr_shelved, timer);
+
+	LIST_REMOVE(s, link);
+	shelve_start(s);
+}
+
 static void
 shelve_done(struct lane_job *job)
 {
-	struct shelved *s = PP_CONTAINER(job, struct shelved, job);
+	struct qmgr_shelved *s = PP_CONTAINER(job, struct qmgr_shelved, job);
 	struct qmgr *q = s->q;
 
 	q->jobs--;
@@ -180,23 +208,43 @@ shelve_done(struct lane_job *job)
 		s->a->mail = NULL;
 		q->incoming_waits = true;
 	} else {
-		log_warn("qmgr",
-		    "%s: its queue file cannot be made: %s: it waits in the journal "
-		    "until the next start",
-		    s->a->id, strerror(-s->rc));
+		not_filed(s->a->id, s->rc, &s->is_told);
 	}
-	spool_arrival_free(s->a);
-	mem_free(s);
+	if (s->rc == 0 || q->stopping) {
+		shelved_free(s);
+	} else {
+		LIST_INSERT_HEAD(&q->shelved, s, link);
+		timer_start(q->loop, &s->timer, AGAIN_MS, shelve_again);
+	}
 	qmgr_idle_check(q);
+}
+
+static void
+shelve_start(struct qmgr_shelved *s)
+{
+	s->q->jobs++;
+	lane_run(s->q->o.disk, lane_key(s->a->id), &s->job, shelve_work, shelve_done);
 }
 
 void
 qmgr_young_shelve(struct qmgr *q, struct spool_arrival *a)
 {
-	struct shelved *s = MEM_NEW(struct shelved);
+	struct qmgr_shelved *s = MEM_NEW(struct qmgr_shelved);
 
 	s->q = q;
 	s->a = a;
-	q->jobs++;
-	lane_run(q->o.disk, lane_key(a->id), &s->job, shelve_work, shelve_done);
+	shelve_start(s);
+}
+
+void
+qmgr_young_stop(struct qmgr *q)
+{
+	struct qmgr_shelved *s;
+
+	timer_stop(&q->young_timer);
+	while ((s = LIST_FIRST(&q->shelved)) != NULL) {
+		LIST_REMOVE(s, link);
+		timer_stop(&s->timer);
+		shelved_free(s);
+	}
 }

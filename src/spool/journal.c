@@ -264,6 +264,19 @@ make_ready(struct segment *g)
 	return rc;
 }
 
+/* A disk that is full, or a limit of the process, may be better next time. */
+static void
+note_error(struct journal *j, int rc)
+{
+	static const int passing[] = {ENOSPC, EDQUOT, EMFILE, ENFILE, EEXIST};
+
+	for (size_t i = 0; i < PP_COUNT(passing); i++)
+		if (rc == -passing[i])
+			return;
+	if (counter_next(&j->broken, 1) == 1 && j->o.failed)
+		j->o.failed(rc);
+}
+
 static void
 fail(struct journal *j, int rc)
 {
@@ -281,8 +294,7 @@ fail(struct journal *j, int rc)
 	r->n = 0;
 	j->head = NULL; /* what lies behind a failed write is not known: nothing follows it */
 	snap_unref(&g->snap);
-	if (rc != -ENOSPC && rc != -EDQUOT)
-		counter_next(&j->broken, 1);
+	note_error(j, rc);
 }
 
 /* Safe, and answered. */
@@ -356,8 +368,11 @@ place(struct journal *j, struct journal_commit *c)
 		run_end(j);
 	if (j->head && units > JOURNAL_UNITS - j->head->next)
 		head_full(j);
-	if (rc == 0 && j->head == NULL)
+	if (rc == 0 && j->head == NULL) {
 		rc = head_next(j);
+		if (rc < 0)
+			note_error(j, rc);
+	}
 	if (rc < 0)
 		answer(c, rc);
 	else

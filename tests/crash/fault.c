@@ -6,6 +6,7 @@
  *   FAULT_SPOOL  the queue directory       FAULT_CALL   openat, write, fsync ...
  *   FAULT_NTH    1, 2 ... (0: none)        FAULT_ERRNO  the number
  *   FAULT_SPAN   how many calls in a row fail (0: all that follow)
+ *   FAULT_WHERE  journal or files: there only
  * Each failure is told on stderr, and at the end how many calls there were, so that a test knows
  * when it has tried them all.
  */
@@ -22,23 +23,28 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static const char *const folders[] = {
-    "maildrop/", "incoming/", "active/", "deferred/", "hold/", "corrupt/", "defer/", "bounce/"};
+static const char *const folders[] = {"journal/", "maildrop/", "incoming/", "active/", "deferred/",
+    "hold/", "corrupt/", "defer/", "bounce/"};
 
 static char spool[PATH_MAX];
 static char call[32];
 static int nth, span, number;
+static size_t folder_first, folder_end = sizeof(folders) / sizeof(*folders);
 static atomic_int seen;
 
 __attribute__((constructor)) static void
 fault_start(void)
 {
-	const char *s = getenv("FAULT_SPOOL"), *c = getenv("FAULT_CALL");
+	const char *s = getenv("FAULT_SPOOL"), *c = getenv("FAULT_CALL"),
+		   *w = getenv("FAULT_WHERE");
 
 	snprintf(spool, sizeof(spool), "%s/", s ? s : "");
 	snprintf(call, sizeof(call), "%s", c ? c : "");
 	nth = getenv("FAULT_NTH") ? atoi(getenv("FAULT_NTH")) : 0;
 	span = getenv("FAULT_SPAN") ? atoi(getenv("FAULT_SPAN")) : 1;
+	folder_first = w && strcmp(w, "files") == 0 ? 1 : 0;
+	if (w && strcmp(w, "journal") == 0)
+		folder_end = 1;
 	number = getenv("FAULT_ERRNO") ? atoi(getenv("FAULT_ERRNO")) : EIO;
 }
 
@@ -55,7 +61,7 @@ is_message_path(const char *path)
 
 	if (strncmp(path, spool, n) == 0)
 		path += n;
-	for (size_t i = 0; i < sizeof(folders) / sizeof(*folders); i++)
+	for (size_t i = folder_first; i < folder_end; i++)
 		if (strncmp(path, folders[i], strlen(folders[i])) == 0)
 			return 1;
 	return 0;
@@ -225,6 +231,19 @@ writev(int fd, const struct iovec *v, int n)
 {
 	REAL(writev);
 	return fails("writev", fd, NULL) ? -1 : real(fd, v, n);
+}
+
+ssize_t
+pwritev64(int fd, const struct iovec *v, int n, off64_t at)
+{
+	REAL(pwritev64);
+	return fails("pwritev", fd, NULL) ? -1 : real(fd, v, n, at);
+}
+
+ssize_t
+pwritev(int fd, const struct iovec *v, int n, off_t at)
+{
+	return pwritev64(fd, v, n, at);
 }
 
 int

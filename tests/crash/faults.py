@@ -14,7 +14,7 @@ import pp_peers
 import pytest
 from pp_scratch import TIMEOUT, Scratch, must
 
-CALLS = ["openat", "write", "pwrite", "writev", "read", "pread", "fsync", "fdatasync", "fchmod",
+CALLS = ["openat", "write", "pwrite", "writev", "pwritev", "read", "pread", "fsync", "fdatasync", "fchmod",
          "futimens", "utimensat", "renameat", "renameat2", "linkat", "ftruncate", "unlinkat"]
 PLACES = 14  # of each call: mail for mail they are the same again
 
@@ -32,7 +32,7 @@ def shim():
 class Run:
     """A life of the daemon with one fault, and a second life without."""
 
-    def __init__(self, shim, call, nth, number, span=1):
+    def __init__(self, shim, call, nth, number, span=1, where=""):
         self.scratch = Scratch(in_memory=True)
         self.gate = {"slow@": "450 4.2.0 later", "bad@": "550 5.1.1 nobody"}
         self.sink = pp_peers.Sink(self.scratch, answer=self.answer)
@@ -40,7 +40,7 @@ class Run:
         self.system = system.relay_to(self.sink)
         self.plain = dict(system.env)
         system.env.update(LD_PRELOAD=shim, FAULT_SPOOL=system.queue, FAULT_CALL=call,
-                          FAULT_NTH=str(nth), FAULT_SPAN=str(span), FAULT_ERRNO=str(number))
+                          FAULT_NTH=str(nth), FAULT_SPAN=str(span), FAULT_ERRNO=str(number), FAULT_WHERE=where)
         self.acknowledged = set()
 
     def answer(self, verb, argument):
@@ -109,8 +109,8 @@ class Run:
         self.scratch.close()
 
 
-def count(shim, call):
-    run = Run(shim, call, 0, errno.EIO)
+def count(shim, call, where):
+    run = Run(shim, call, 0, errno.EIO, where=where)
     try:
         log = run.first_life()
         calls = log.find(rf"^fault: (\d+) calls of {call}$")
@@ -123,15 +123,19 @@ def count(shim, call):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
 @pytest.mark.parametrize("call", CALLS)
-def test_each_place(shim, root, call, number):
-    places = count(shim, call)
+@pytest.mark.parametrize("where", ["files", "journal"])
+def test_each_place(shim, root, call, number, where):
+    places = count(shim, call, where)
     if places == 0:
         pytest.skip(f"{call} is not used on messages")
-    for nth in range(1, min(places, PLACES) + 1):
-        run = Run(shim, call, nth, number)
+    # Those of the journal are many and alike: from all over its life.
+    step = max(1, places / PLACES) if where == "journal" else 1
+    for nth in sorted({1 + int(i * step) for i in range(min(places, PLACES))}):
+        run = Run(shim, call, nth, number, where=where)
         try:
             log = run.first_life()
-            fired = log.find(r"^fault: \w+ .* fails: ")
+            # What has no room in the journal becomes a file, as ever: nothing to be said.
+            fired = log.find(r"^fault: \w+ .* fails: ") if where == "files" or number == errno.EIO else []
             if call == "openat":  # a directory of logs: read for a listing, and gone around
                 fired = [m for m in fired if not re.search(r"/defer/\w fails: ", m.group(0))]
             run.second_life()

@@ -40,7 +40,7 @@ def fill(folder, leave=0):
 
 def test_full_disk(scratch, sink, small):
     """452 4.3.1 while it is full; what was taken before stays, and is delivered."""
-    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool",
+    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool", journal="no",
                                   message_size_limit="100000")
     gate = {"CONNECT": "421 4.3.2 wait"}
     sink.answer = lambda verb, _: gate.get(verb)
@@ -97,7 +97,7 @@ def test_disk_fills_before_the_results(scratch, small):
 
     sink = pp_peers.Sink(scratch, answer=answer)
     system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool", message_size_limit="100000",
-                                  maximal_queue_lifetime="0").relay_to(sink).start()
+                                  journal="no", maximal_queue_lifetime="0").relay_to(sink).start()
     queue_id = system.send(["temp@dest.test", "perm@dest.test", "ok@dest.test"])
     system.log.wait_for(rf"{queue_id}: writing its results: No space left on device")
     system.events.wait_for(rf"^(deferred|removed) {queue_id}$|^left {queue_id}")
@@ -145,7 +145,7 @@ def test_no_way_into_deferred(scratch, root, is_there):
 def test_no_room_for_a_notice(scratch, small):
     """Of mail that was told to expire; a flush before that is no reason to try it without a pause."""
     sink = pp_peers.Sink(scratch, answer=lambda verb, _: {"RCPT": "450 4.2.0 later"}.get(verb))
-    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool",
+    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool", journal="no",
                                   message_size_limit="100000").relay_to(sink).start()
     queue_id = system.send("user@dest.test")
     system.wait_deferred(queue_id)
@@ -182,6 +182,41 @@ def test_commands_on_a_read_only_file_system(scratch, small):
         assert "Read-only file system" in done.stderr and ": 0 messages" in done.stderr
     assert system.queue_files() == before
     must(["mount", "-o", "remount,rw", small])
+
+
+@pytest.mark.parametrize("end", ["room", "stop", "kill"])
+def test_disk_fills_before_a_young_mail_is_a_file(scratch, small, end):
+    """It stays in the journal, with what is known of it, until it can be one."""
+    gate, ballast = {"temp": "450 4.2.0 later"}, []
+
+    def answer(verb, text):
+        if verb == "RCPT" and not ballast:
+            ballast.append(fill(small))
+        return next((reply for word, reply in gate.items() if word in text), None) if verb == "RCPT" else None
+
+    sink = pp_peers.Sink(scratch, answer=answer)
+    system = pp_harness.Pennypost(scratch, queue_directory=f"{small}/spool",
+                                  message_size_limit="100000").relay_to(sink).start()
+    queue_id = system.send(["temp@dest.test", "ok@dest.test"])
+    system.log.wait_for(rf"{queue_id}: its queue file cannot be made: No space left on device")
+    assert system.queue_files() == []
+    if end == "kill":
+        system.kill()
+    os.remove(ballast[0])
+    if end == "stop":
+        system.stop()
+        assert system.queue_files() == [f"incoming/{queue_id}"]
+    gate.clear()
+    if end == "room":
+        system.log.wait_for(rf"{queue_id}: to=<temp@dest.test>, .*status=deferred")
+        system.wait_deferred(queue_id)
+    else:
+        system.start()
+    system.must("postqueue", "-f")
+    system.wait_removed(queue_id)
+    mails = sink.wait(2)
+    assert sorted(to for m in mails for to in m.recipients)[-1] == "temp@dest.test"
+    assert len(mails) == (2 if end != "kill" else len(mails))
 
 
 def test_queue_minfree(scratch, sink, small):

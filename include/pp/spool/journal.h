@@ -20,6 +20,9 @@ struct journal_mail;
 struct spool_bytes;
 
 struct journal_options {
+	/* The disk has failed: from now on all are files. Once, on the journal's loop; may be NULL.
+	 */
+	void (*failed)(int rc);
 	int64_t size_limit;    /* bytes of all segments; what has no room becomes a file */
 	int64_t message_limit; /* bytes of a message's queue file; a longer one becomes a file */
 };
