@@ -178,6 +178,7 @@ enter_spool(struct qshape *q, char *const *queues, size_t n)
 	directory = q->command.config->params->queue_directory;
 	if (chdir(directory) < 0)
 		command_fatal(&q->command, "chdir(%s): %s", directory, strerror(errno));
+	command_spool(&q->command); /* and what a killed daemon left in its journal */
 }
 
 static void
