@@ -26,8 +26,6 @@ struct old {
 
 struct replay {
 	const struct spool *spool;
-	uid_t uid;
-	gid_t gid;
 	struct old old[SEGMENTS_MAX];
 	size_t n;
 	unsigned damaged;
@@ -180,16 +178,13 @@ static int
 make_file(const struct replay *r, const char *id, struct str bytes)
 {
 	char path[SPOOL_PATH_MAX];
-	int fd, rc = 0;
+	int fd, rc;
 
 	spool_path(r->spool, QUEUE_INCOMING, id, path);
 	fd = spool_create_file(r->spool, path);
 	if (fd < 0)
 		return fd;
-	if (geteuid() == 0 && r->uid != (uid_t)-1)
-		rc = fsio_chown(fd, r->uid, r->gid);
-	if (rc == 0)
-		rc = fsio_write(fd, bytes);
+	rc = fsio_write(fd, bytes);
 	if (rc == 0)
 		rc = fsio_chmod(fd, 0700);
 	fsio_close(fd);
@@ -340,16 +335,14 @@ remove_one(void *ctx, unsigned number)
 	return fsio_unlink(s->dirfd, path);
 }
 
-int64_t
-journal_replay_blk(const struct spool *s, uid_t uid, gid_t gid, unsigned *ret_damaged)
+static int64_t
+replay_all(const struct spool *s, unsigned *ret_damaged)
 {
 	struct replay *r = MEM_NEW(struct replay);
 	int64_t count;
 	int rc;
 
 	r->spool = s;
-	r->uid = uid;
-	r->gid = gid;
 	r->segment = mem_alloc(JOURNAL_SIZE);
 	rc = each_segment(s, note_one, r);
 	if (rc == 0)
@@ -369,4 +362,22 @@ journal_replay_blk(const struct spool *s, uid_t uid, gid_t gid, unsigned *ret_da
 	mem_free(r->segment);
 	mem_free(r);
 	return rc < 0 ? rc : count;
+}
+
+int64_t
+journal_replay_blk(const struct spool *s, uid_t uid, gid_t gid, unsigned *ret_damaged)
+{
+	bool is_root = geteuid() == 0 && uid != (uid_t)-1;
+	gid_t own = getegid();
+	int64_t count;
+
+	/* As the owner: not the files alone have to be his, also the directories they are hashed
+	 * into. */
+	if (is_root && (setegid(gid) < 0 || seteuid(uid) < 0))
+		count = -errno;
+	else
+		count = replay_all(s, ret_damaged);
+	if (is_root && (seteuid(0) < 0 || setegid(own) < 0) && count >= 0)
+		count = -errno;
+	return count;
 }

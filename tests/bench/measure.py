@@ -296,6 +296,14 @@ class Section:
             rows.append({"name": name, "medians": medians, "ratio": ratio, **row})
         return {"title": self.title, "rows": rows}
 
+    @classmethod
+    def read(cls, sections):
+        """What plain() gave."""
+        for plain in sections:
+            section = cls(plain["title"])
+            for row in plain["rows"]:
+                section.rows[row["name"]] = {key: row[key] for key in ("more", "target", "values")}
+
 
 def _short(value):
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"

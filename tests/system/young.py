@@ -161,6 +161,18 @@ def test_killed_then_looked_at(scratch, root, young, command):
     system.wait_removed(queue_id)
 
 
+def test_killed_where_incoming_is_hashed(scratch, root, young):
+    """What root's command makes is the daemon's, directories too."""
+    system, sink, gate, queue_id = young(hash_queue_names="incoming deferred defer")
+    system.kill()
+    assert queue_id in system.must("postqueue", "-p")
+    assert system.queue_files() == [f"incoming/{queue_id[0]}/{queue_id}"]
+    gate.opened.set()
+    system.start()
+    system.wait_removed(queue_id)
+    assert b"hello" in sink.wait(1)[0].data
+
+
 def test_killed_then_listed_by_nobody(scratch, root, young):
     system, _, _, queue_id = young()
     system.kill()
