@@ -20,7 +20,7 @@ enum {
 	AGENTS_MAX = 8,
 	DISK_THREADS = 4,
 	SLOW_THREADS = 2,
-	BACKGROUND_THREADS = 2,
+	BACKGROUND_THREADS = 3, /* listings, details, syncs */
 };
 
 /* One master.cf inet row that is ours, bound. */

@@ -101,6 +101,15 @@ enum qmgr_super {
 
 enum message_state { MESSAGE_LOADING, MESSAGE_DELIVERING, MESSAGE_ENDING, MESSAGE_GONE };
 
+/* A new file of a message that the journal still has. */
+struct qmgr_unsynced {
+	STAILQ_ENTRY(qmgr_unsynced) link;
+	const char *id;
+	enum queue queue;
+	void (*synced)(struct qmgr_unsynced *u, int rc); /* rc < 0: the file is gone again */
+};
+STAILQ_HEAD(qmgr_unsynced_list, qmgr_unsynced);
+
 struct qmgr_message {
 	UT_hash_handle hh;
 	struct qmgr *q;
@@ -117,6 +126,7 @@ struct qmgr_message {
 	bool is_listed, is_filing, is_told;
 	off_t *marked; /* the job's that makes the file: finished recipients */
 	size_t marked_n;
+	struct qmgr_unsynced unsynced;
 	int64_t active_us;
 	size_t open_entries; /* entries without a result */
 	struct qmgr_entry *entries;
@@ -147,7 +157,7 @@ struct qmgr_message {
 };
 
 /* Keys of the background lane: what nobody waits for has a thread of its own. */
-enum { LANE_LISTING, LANE_DETAILS };
+enum { LANE_LISTING, LANE_DETAILS, LANE_SYNC };
 
 enum { WANTED_BATCHES = 2 };
 
@@ -163,6 +173,10 @@ struct qmgr {
 	unsigned deliveries, jobs;
 	TAILQ_HEAD(, qmgr_message) young; /* the oldest first, but for those that failed */
 	struct timer young_timer;
+	struct qmgr_unsynced_list unsynced, syncing; /* sync.c; the second is the job's */
+	struct lane_job sync_job;
+	bool is_syncing;
+	int sync_rc;
 	LIST_HEAD(, qmgr_shelved) shelved; /* waiting for another try */
 	unsigned filing;
 	struct index index; /* deferred mail */
@@ -308,6 +322,9 @@ void qmgr_young_leave(struct qmgr_message *m);
 void qmgr_young_shelve(struct qmgr *q, struct spool_arrival *a);
 /* No more tries: what is in the journal stays there. */
 void qmgr_young_stop(struct qmgr *q);
+
+/* sync.c: u->synced comes later, once the file is safe. */
+void qmgr_sync(struct qmgr *q, struct qmgr_unsynced *u);
 
 /* scan.c */
 void qmgr_scan(struct qmgr *q);

@@ -52,9 +52,16 @@ struct qmgr_listing {
 	struct listing_reader *reader;
 	struct listing_walk *walk; /* of the queue it is at */
 	int64_t walk_began;        /* ms of the loop */
+	struct seen *seen;         /* in active/, by that walk */
 	bool from_files;           /* deferred mail, too: memory does not have it yet */
 	size_t ids;                /* deferred mail whose details are in its files */
 	char id[FILES][SPOOL_ID_MAX];
+};
+
+/* A message that a walk has shown. */
+struct seen {
+	UT_hash_handle hh;
+	char id[SPOOL_ID_MAX];
 };
 
 struct listing_piece {
@@ -104,6 +111,17 @@ freed(struct post *p)
 	mem_free(PP_CONTAINER(p, struct qmgr_listing, post));
 }
 
+static void
+seen_forget(struct qmgr_listing *l)
+{
+	struct seen *s, *next;
+
+	HASH_ITER (hh, l->seen, s, next) {
+		HASH_DEL(l->seen, s);
+		mem_free(s);
+	}
+}
+
 /* Its owner has let go, and no job has it. */
 static void
 end(struct qmgr_listing *l)
@@ -112,6 +130,7 @@ end(struct qmgr_listing *l)
 	timer_stop(&l->timer);
 	listing_walk_free(l->walk);
 	listing_reader_free(l->reader);
+	seen_forget(l);
 	buf_fini(&l->out);
 	post_to(l->home, &l->post, freed); /* behind the pieces */
 }
@@ -167,8 +186,25 @@ ids_read(struct qmgr_listing *l)
 static int
 put_each(void *ctx, const struct listing *m)
 {
-	put(ctx, m);
+	struct qmgr_listing *l = ctx;
+	struct seen *s;
+
+	put(l, m);
+	if (*l->queue == QUEUE_ACTIVE) {
+		s = MEM_NEW(struct seen);
+		snprintf(s->id, sizeof(s->id), "%s", m->id);
+		HASH_ADD_STR(l->seen, id, s);
+	}
 	return 0;
+}
+
+static bool
+is_seen(const struct qmgr_listing *l, const char *id)
+{
+	struct seen *s;
+
+	HASH_FIND_STR(l->seen, id, s);
+	return s != NULL;
 }
 
 static void
@@ -205,8 +241,11 @@ put_young(struct qmgr_listing *l)
 		struct arena a = {0};
 		struct listing shown;
 
-		if ((m->mail == NULL && m->filed_at < l->walk_began) ||
-		    m->state != MESSAGE_DELIVERING)
+		/* Without a file, or made one since the walk began. */
+		if (m->mail == NULL &&
+		    (m->filed_at < l->walk_began || m->state != MESSAGE_DELIVERING))
+			continue;
+		if (is_seen(l, m->id))
 			continue;
 		listing_of_envelope(&a, QUEUE_ACTIVE, m->id, &m->envelope, &shown);
 		put(l, &shown);
@@ -226,6 +265,7 @@ read_done(struct lane_job *job)
 		l->from_files = false;
 		if (*l->queue == QUEUE_ACTIVE)
 			put_young(l);
+		seen_forget(l);
 		l->queue++;
 	}
 	if (l->ended)

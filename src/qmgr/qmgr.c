@@ -42,6 +42,8 @@ qmgr_new(const struct qmgr_options *o)
 	TAILQ_INIT(&q->every);
 	LIST_INIT(&q->listings);
 	TAILQ_INIT(&q->young);
+	STAILQ_INIT(&q->unsynced);
+	STAILQ_INIT(&q->syncing);
 	LIST_INIT(&q->shelved);
 	index_init(&q->index);
 	q->epoch = qmgr_epoch_new(q, &o->setup);

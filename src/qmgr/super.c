@@ -103,7 +103,9 @@ take(struct qmgr_message *m, enum qmgr_super what)
 	if (what == SUPER_EXPIRE) {
 		if (m->state != MESSAGE_LOADING) /* its lane writes there */
 			m->force_expire = true;
-		mark_expired(m);
+		if (m->mail && !m->is_filing)
+			qmgr_young_file(m);
+		mark_expired(m); /* behind the job that makes the file */
 	}
 	if (m->state == MESSAGE_DELIVERING)
 		cut(m);

@@ -11,7 +11,7 @@
 #include "internal.h"
 
 enum {
-	AT_ONCE = 64,        /* files being made because of their age */
+	AT_ONCE = 512,       /* files being made because of their age */
 	TICK_MS = 100,       /* what comes due within it is handled together */
 	AGAIN_MS = 10 * 1000 /* after an error */
 };
@@ -79,18 +79,16 @@ not_filed(const char *id, int rc, bool *is_told)
 }
 
 static void
-file_done(struct lane_job *job)
+file_synced(struct qmgr_unsynced *u, int rc)
 {
-	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+	struct qmgr_message *m = PP_CONTAINER(u, struct qmgr_message, unsynced);
 	struct qmgr *q = m->q;
 
-	q->jobs--;
 	q->filing--;
 	m->is_filing = false;
-	if (m->rc < 0) {
-		not_filed(m->id, m->rc, &m->is_told);
+	if (rc < 0) {
+		not_filed(m->id, rc, &m->is_told);
 		insert(m, AGAIN_MS);
-		qmgr_idle_check(q);
 		return;
 	}
 	journal_done(m->mail);
@@ -102,6 +100,22 @@ file_done(struct lane_job *job)
 	}
 	m->open_entries++;
 	qmgr_message_entry_done(m);
+}
+
+static void
+file_done(struct lane_job *job)
+{
+	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+	struct qmgr *q = m->q;
+
+	q->jobs--;
+	m->unsynced =
+	    (struct qmgr_unsynced){.id = m->id, .queue = QUEUE_ACTIVE, .synced = file_synced};
+	if (m->rc == 0)
+		qmgr_sync(q, &m->unsynced);
+	else
+		file_synced(&m->unsynced, m->rc);
+	qmgr_idle_check(q);
 }
 
 void
@@ -161,6 +175,7 @@ qmgr_young_leave(struct qmgr_message *m)
 struct qmgr_shelved {
 	struct lane_job job;
 	struct timer timer;
+	struct qmgr_unsynced unsynced;
 	LIST_ENTRY(qmgr_shelved) link; /* while it waits for another try */
 	struct qmgr *q;
 	struct spool_arrival *a;
@@ -197,25 +212,39 @@ shelve_again(struct timer *t)
 }
 
 static void
+shelve_synced(struct qmgr_unsynced *u, int rc)
+{
+	struct qmgr_shelved *s = PP_CONTAINER(u, struct qmgr_shelved, unsynced);
+	struct qmgr *q = s->q;
+
+	if (rc == 0) {
+		journal_done(s->a->mail);
+		s->a->mail = NULL;
+		q->incoming_waits = true;
+	} else {
+		not_filed(s->a->id, rc, &s->is_told);
+	}
+	if (rc == 0 || q->stopping) {
+		shelved_free(s);
+	} else {
+		LIST_INSERT_HEAD(&q->shelved, s, link);
+		timer_start(q->loop, &s->timer, AGAIN_MS, shelve_again);
+	}
+}
+
+static void
 shelve_done(struct lane_job *job)
 {
 	struct qmgr_shelved *s = PP_CONTAINER(job, struct qmgr_shelved, job);
 	struct qmgr *q = s->q;
 
 	q->jobs--;
-	if (s->rc == 0) {
-		journal_done(s->a->mail);
-		s->a->mail = NULL;
-		q->incoming_waits = true;
-	} else {
-		not_filed(s->a->id, s->rc, &s->is_told);
-	}
-	if (s->rc == 0 || q->stopping) {
-		shelved_free(s);
-	} else {
-		LIST_INSERT_HEAD(&q->shelved, s, link);
-		timer_start(q->loop, &s->timer, AGAIN_MS, shelve_again);
-	}
+	s->unsynced = (struct qmgr_unsynced){
+	    .id = s->a->id, .queue = QUEUE_INCOMING, .synced = shelve_synced};
+	if (s->rc == 0)
+		qmgr_sync(q, &s->unsynced);
+	else
+		shelve_synced(&s->unsynced, s->rc);
 	qmgr_idle_check(q);
 }
 

@@ -532,7 +532,7 @@ writer_file_marked_blk(const struct spool *s, enum queue q, const char *id, stru
 	for (size_t i = 0; rc == 0 && i < n; i++)
 		rc = fsio_pwrite(fd, (struct str){&type, 1}, done[i]);
 	if (rc == 0)
-		rc = spool_finish_file(s, q, path, fd, 0700);
+		rc = fsio_chmod(fd, 0700);
 	fsio_close(fd);
 	if (rc < 0)
 		fsio_unlink(s->dirfd, path);

@@ -214,7 +214,7 @@ def test_expired_while_delivered(scratch, root, name):
     until(lambda: any(verb == "RCPT" for _, verb, _ in sink.commands), "never tried")
     done = system.command("postsuper", "-e", queue_id if name == "id" else "ALL")
     assert summary(done, "Force-expired") == 1
-    until(lambda: os.stat(path).st_mode & 0o010, "the file does not say so")
+    until(lambda: os.path.exists(path) and os.stat(path).st_mode & 0o010, "the file does not say so")
     system.kill()
     gate.set()
     system.start()

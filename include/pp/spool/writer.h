@@ -76,7 +76,7 @@ void writer_abort(struct writer *w);
 /* For commands (sendmail): create `path` 0600, write, mode, fsync, fsync of the directory. */
 int
 writer_file_blk(const struct spool *s, enum queue q, const char *id, struct str bytes, mode_t mode);
-/* Lanes: a message that is only in memory becomes a file, mode 0700, synced; the records at these
- * offsets, in order, are finished recipients. */
+/* Lanes: a message that is only in memory becomes a file, mode 0700; the records at these offsets,
+ * in order, are finished recipients. Not synced: the caller does that for several at once. */
 int writer_file_marked_blk(const struct spool *s, enum queue q, const char *id, struct str bytes,
     const off_t *done, size_t n);
