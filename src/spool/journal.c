@@ -157,6 +157,20 @@ segment_free(struct segment *g)
 	mem_free(g);
 }
 
+/* One call for all of it: at most AHEAD bytes. */
+static int
+write_zeros(int fd, off_t from, off_t to)
+{
+	struct iovec part[AHEAD / sizeof(zeros) + 1];
+	size_t n = 0;
+
+	PP_ASSERT(to - from <= AHEAD);
+	for (off_t at = from; at < to; at += (off_t)sizeof(zeros))
+		part[n++] = (struct iovec){(void *)(uintptr_t)zeros,
+		    to - at < (off_t)sizeof(zeros) ? (size_t)(to - at) : sizeof(zeros)};
+	return fsio_pwritev(fd, part, n, from);
+}
+
 static int
 segment_create(struct journal *j, struct segment *g)
 {
@@ -170,8 +184,8 @@ segment_create(struct journal *j, struct segment *g)
 	g->fd = rc;
 	rc = 0;
 	/* Really there, so that a mark never finds the disk full. */
-	for (off_t at = 0; rc == 0 && at < JOURNAL_FRONT; at += (off_t)sizeof(zeros))
-		rc = fsio_pwrite(g->fd, (struct str){zeros, sizeof(zeros)}, at);
+	if (rc == 0)
+		rc = write_zeros(g->fd, 0, JOURNAL_FRONT);
 	if (rc == 0)
 		g->front = mmap(NULL, JOURNAL_FRONT, PROT_READ | PROT_WRITE, MAP_SHARED, g->fd, 0);
 	if (g->front == MAP_FAILED) {
@@ -248,17 +262,13 @@ static int
 make_ready(struct segment *g)
 {
 	off_t end = unit_offset(JOURNAL_UNITS), at = unit_offset(g->next);
-	int rc = 0;
+	int rc;
 
 	if (g->next <= g->ready)
 		return 0;
 	if (end > at + AHEAD)
 		end = at + AHEAD;
-	for (; rc == 0 && at < end; at += (off_t)sizeof(zeros))
-		rc = fsio_pwrite(g->fd,
-		    (struct str){zeros,
-			end - at < (off_t)sizeof(zeros) ? (size_t)(end - at) : sizeof(zeros)},
-		    at);
+	rc = write_zeros(g->fd, at, end);
 	if (rc == 0)
 		g->ready = (uint32_t)((end - JOURNAL_FRONT) / JOURNAL_UNIT);
 	return rc;
