@@ -6,9 +6,30 @@
  * file system runs the next ones gather. Nobody waits for it but those who have something to write
  * down about such a mail.
  */
+#include <errno.h>
 #include "internal.h"
 
+enum { FEW = 4 };
+
 static void sync_start(struct qmgr *q);
+
+/* A few are not worth the wait for what others have written to the same file system. */
+static int
+sync_few(const struct qmgr *q)
+{
+	struct qmgr_unsynced *u;
+	unsigned n = 0;
+	int rc = 0;
+
+	STAILQ_FOREACH (u, &q->syncing, link)
+		n++;
+	if (n > FEW)
+		return -E2BIG;
+	STAILQ_FOREACH (u, &q->syncing, link)
+		if (rc == 0)
+			rc = writer_file_sync_blk(q->spool, u->queue, u->id);
+	return rc;
+}
 
 static void
 sync_work(struct lane_job *job)
@@ -16,7 +37,9 @@ sync_work(struct lane_job *job)
 	struct qmgr *q = PP_CONTAINER(job, struct qmgr, sync_job);
 	struct qmgr_unsynced *u;
 
-	q->sync_rc = fsio_sync_all(spool_dirfd(q->spool));
+	q->sync_rc = sync_few(q);
+	if (q->sync_rc == -E2BIG || q->sync_rc == -ENOENT)
+		q->sync_rc = fsio_sync_all(spool_dirfd(q->spool));
 	if (q->sync_rc == 0)
 		return;
 	/* Half of it may be there: made again, or by the next start. */

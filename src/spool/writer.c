@@ -538,3 +538,20 @@ writer_file_marked_blk(const struct spool *s, enum queue q, const char *id, stru
 		fsio_unlink(s->dirfd, path);
 	return rc;
 }
+
+int
+writer_file_sync_blk(const struct spool *s, enum queue q, const char *id)
+{
+	char path[SPOOL_PATH_MAX];
+	int fd, rc;
+
+	spool_path(s, q, id, path);
+	fd = fsio_open_read(s->dirfd, path);
+	if (fd < 0)
+		return fd;
+	rc = fsio_sync(fd);
+	if (rc == 0)
+		rc = spool_sync_parent(s, q, path);
+	fsio_close(fd);
+	return rc;
+}

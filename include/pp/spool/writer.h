@@ -80,3 +80,5 @@ writer_file_blk(const struct spool *s, enum queue q, const char *id, struct str 
  * in order, are finished recipients. Not synced: the caller does that for several at once. */
 int writer_file_marked_blk(const struct spool *s, enum queue q, const char *id, struct str bytes,
     const off_t *done, size_t n);
+/* Such a file alone. -ENOENT: somebody has moved it. */
+int writer_file_sync_blk(const struct spool *s, enum queue q, const char *id);
