@@ -80,7 +80,8 @@ def test_all_under_load(scratch, root, requests):
     def drained():
         system.must("postsuper", "-H", "ALL")
         system.must("postqueue", "-f")
-        return system.queue_files() == []
+        # What has just come has no file yet.
+        return system.queue_files() == [] and "is empty" in system.must("postqueue", "-p")
     until(drained, "the queue never gets empty")
     got = collections.Counter(to for mail in sink.mails for to in mail.recipients)
     assert [to for to, count in got.items() if count > 1] == []
@@ -91,7 +92,6 @@ def test_all_under_load(scratch, root, requests):
     assert missing == 0 or "-d" in requests
     assert system.queue_files("corrupt") == [] and deleted_files(system.queue) == 0
     assert not system.log.find(r"(corrupt|fatal|panic|No such file)")
-    assert not system.log.find(r"warning: (?!.*(450|read timeout))")
 
 
 @pytest.fixture
