@@ -102,6 +102,7 @@ main(void)
 	    cmocka_unit_test(test_nobody_there),
 	    cmocka_unit_test(test_probe),
 	};
+	int rc = sasl_start();
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return rc < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);
 }
