@@ -19,6 +19,7 @@
 #include "pp/delivery/agents.h"
 #include "pp/net/sasl.h"
 #include "pp/spool/journal.h"
+#include "pp/spool/receipts.h"
 
 static unsigned
 io_wanted(const struct params *p)
@@ -116,6 +117,7 @@ all_created(struct daemon *d)
 	    .io = d->io_loops,
 	    .io_count = d->io_count,
 	    .agents = d->agents,
+	    .receipts = d->receipts,
 	};
 	struct buf err = {.max = 1024};
 
@@ -265,7 +267,14 @@ journal_start(struct daemon *d)
 	const struct journal_options o = {.failed = journal_failed,
 	    .size_limit = p->journal_size_limit,
 	    .message_limit = p->journal_message_limit};
+	int rc;
 
+	rc = receipts_new_blk(d->spool, &d->receipts);
+	if (rc < 0)
+		log_warn("master",
+		    "%s/journal/receipts: %s: should this process be killed, a mail whose final "
+		    "reply was read may be delivered again",
+		    spool_directory(d->spool), strerror(-rc));
 	if (!p->journal)
 		return 0;
 	d->journal_loop = loop_new("journal");
@@ -277,18 +286,21 @@ journal_start(struct daemon *d)
 static void
 journal_end(struct daemon *d)
 {
-	int rc;
+	int64_t rc;
 
-	if (d->journal == NULL)
-		return;
-	loop_free(d->journal_loop);
-	spool_set_journal(d->spool, NULL);
-	rc = journal_close(d->journal);
+	receipts_free(d->receipts);
+	if (d->journal) {
+		loop_free(d->journal_loop);
+		spool_set_journal(d->spool, NULL);
+		rc = journal_close(d->journal);
+	} else {
+		rc = journal_replay_blk(d->spool, (uid_t)-1, (gid_t)-1, NULL);
+	}
 	if (rc < 0)
 		log_warn("master",
 		    "journal: what it holds cannot be made into files: %s: it stays there, and the "
 		    "next start tries again",
-		    strerror(-rc));
+		    strerror((int)-rc));
 }
 
 static int
