@@ -18,8 +18,12 @@
 #include "pp/daemon/daemon.h"
 #include "pp/delivery/agents.h"
 #include "pp/net/sasl.h"
+#include "pp/runtime/last.h"
 #include "pp/spool/journal.h"
 #include "pp/spool/receipts.h"
+
+/* After all deadlines: for threads to end, and for the journal to become files. */
+enum { THREADS_MS = 5000, FILES_MS = 30000 };
 
 static unsigned
 io_wanted(const struct params *p)
@@ -198,6 +202,14 @@ part_stopped(void *ctx)
 	daemon_part_stopped(ctx);
 }
 
+static void
+too_late(void)
+{
+	log_warn("master", "stopped without waiting any longer: the disk, or something else that "
+			   "was asked, does not answer; what was under way is in the spool for the "
+			   "next start");
+}
+
 void
 daemon_stop(struct daemon *d, int signum)
 {
@@ -208,6 +220,7 @@ daemon_stop(struct daemon *d, int signum)
 	d->stopping = true;
 	if (signum)
 		log_info("master", "terminating on signal %d", signum);
+	last_resort(deadline + THREADS_MS, d->exit_code, too_late);
 	if (d->phase != PHASE_RUN || d->reload)
 		return; /* goes on when the answers are there: daemon_io_started, daemon_reloaded */
 	daemon_stop_parts(d, deadline);
@@ -288,6 +301,7 @@ journal_end(struct daemon *d)
 {
 	int64_t rc;
 
+	last_resort(FILES_MS, d->exit_code, too_late);
 	receipts_free(d->receipts);
 	if (d->journal) {
 		loop_free(d->journal_loop);
