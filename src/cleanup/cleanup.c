@@ -289,6 +289,13 @@ cleanup_end(
 }
 
 void
+cleanup_hand_over(struct cleanup *c, struct handover *h)
+{
+	PP_ON(c->loop);
+	writer_hand_over(c->writer, h);
+}
+
+void
 cleanup_abort(struct cleanup *c)
 {
 	if (c == NULL)

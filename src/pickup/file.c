@@ -224,20 +224,19 @@ int
 pickup_file_open_blk(struct pickup_file *f)
 {
 	char path[SPOOL_PATH_MAX];
-	struct stat st;
 	int fd, rc;
 
 	spool_path(f->spool, QUEUE_MAILDROP, f->id, path);
 	fd = fsio_open_read(spool_dirfd(f->spool), path);
 	if (fd == -ELOOP || fd == -ENXIO) {
-		if (fsio_stat(spool_dirfd(f->spool), path, &st) == 0)
-			f->uid = st.st_uid;
+		if (fsio_stat(spool_dirfd(f->spool), path, &f->st) == 0)
+			f->uid = f->st.st_uid;
 		f->no_mail = true;
 		return malformed(f, "not a regular file", 0);
 	}
 	if (fd < 0)
 		return fd == -ENOENT ? -ESTALE : fd;
-	rc = check(f, fd, &st);
+	rc = check(f, fd, &f->st);
 	if (rc < 0) {
 		fsio_close(fd);
 		return rc;
@@ -249,7 +248,7 @@ pickup_file_open_blk(struct pickup_file *f)
 	}
 	rc = f->requeued ? read_requeued(f) : read_submitted(f);
 	if (rc == 0 && f->envelope.arrival_us == 0)
-		f->envelope.arrival_us = (int64_t)st.st_mtim.tv_sec * 1000000;
+		f->envelope.arrival_us = (int64_t)f->st.st_mtim.tv_sec * 1000000;
 	f->in_content = true;
 	return rc;
 }

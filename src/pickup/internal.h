@@ -27,6 +27,7 @@ struct pickup_file {
 	struct arena arena;
 	struct envelope envelope;
 	uid_t uid;
+	struct stat st;
 	bool requeued; /* by postsuper -r: a complete file of ours */
 	bool in_content, ended;
 	bool no_mail;       /* a directory, a link, a pipe: nothing to keep */

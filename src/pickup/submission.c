@@ -3,10 +3,10 @@
  *
  * Reading runs on the disk lane in batches, cleanup on the loop; at any moment one of the two works
  * on the submission, so nothing is shared. The mail is committed to the queue first and its file
- * removed after that: a crash between the two delivers the mail twice, the other order could lose
- * it. What is malformed, or refused for good, or comes from a user who may not submit, or no
- * longer, goes to corrupt/: somebody wrote it, and may want it back. Only what is no file is
- * removed.
+ * removed after that: the other order could lose it. So that a kill between the two does not have
+ * it taken in twice, what becomes of the file is noted (handover_new). What is malformed, or
+ * refused for good, or comes from a user who may not submit, or no longer, goes to corrupt/:
+ * somebody wrote it, and may want it back. Only what is no file is removed.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,6 +14,7 @@
 #include "internal.h"
 #include "pp/map/userlist.h"
 #include "pp/runtime/log.h"
+#include "pp/spool/receipts.h"
 #include "pp/spool/repair.h"
 
 struct submission {
@@ -26,8 +27,9 @@ struct submission {
 	char id[SPOOL_ID_MAX];
 	struct pickup_file file;
 	struct cleanup *cleanup;
-	size_t used;     /* of file.records */
-	unsigned notify; /* of the next extracted recipient */
+	struct handover *handover; /* or NULL */
+	size_t used;               /* of file.records */
+	unsigned notify;           /* of the next extracted recipient */
 	bool extracted;
 	int rc; /* of the job */
 	enum pickup_result result;
@@ -45,6 +47,9 @@ finish(struct submission *s, enum pickup_result result)
 	char id[SPOOL_ID_MAX];
 
 	memcpy(id, s->id, sizeof(id));
+	/* A file that cannot be removed now is then removed by the next start. */
+	if (result != PICKUP_LEFT)
+		handover_drop(s->handover);
 	pickup_file_close(&s->file);
 	userlist_unref(s->users);
 	cleanup_setup_unref(&s->setup);
@@ -238,6 +243,8 @@ start_cleanup(struct submission *s)
 
 	s->cleanup = cleanup_new(&s->setup);
 	id = cleanup_id(s->cleanup);
+	s->handover = handover_new(s->setup.spool, s->id, &s->file.st, id);
+	cleanup_hand_over(s->cleanup, s->handover);
 	log_info("pickup", "%s: uid=%ld from=<%s>%s%s", id, (long)s->file.uid, e->sender,
 	    s->file.requeued ? " orig_id=" : "", s->file.requeued ? s->id : "");
 	cleanup_sender(s->cleanup, e);

@@ -27,8 +27,9 @@ struct spool {
 	bool long_ids;
 	int queue_fd[QUEUE_COUNT]; /* incoming and hold, kept open for their fsync; else -1 */
 	int64_t cache_size;
-	struct counter *cache_used; /* bytes of spool_bytes alive */
-	struct counter *last_id;    /* microseconds of the last id given */
+	struct counter *cache_used;     /* bytes of spool_bytes alive */
+	struct counter *last_id;        /* microseconds of the last id given */
+	struct receipts_file *receipts; /* or NULL */
 	struct lane *lane;
 	struct journal *journal; /* or NULL */
 	spool_commit_hook *hook;

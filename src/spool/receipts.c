@@ -8,6 +8,7 @@
  * ever touched.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -34,6 +35,27 @@ receipts_seal(uint64_t salt, const char *id, uint64_t offset)
 	return journal_content_hash(str_of(id), s) | 1;
 }
 
+uint64_t
+handover_seal(uint64_t salt, const struct handover *h, uint64_t which)
+{
+	const uint64_t rest[4] = {salt, h->inode, (uint64_t)h->mtime, which};
+	struct str s = {(const char *)rest, sizeof(rest)};
+	struct str names = {h->file, sizeof(h->file) + sizeof(h->id)};
+
+	return journal_content_hash(names, s) | 1;
+}
+
+void
+receipts_boot_blk(char boot[64])
+{
+	struct buf text = {.max = 64};
+
+	boot[0] = '\0';
+	if (fsio_read_all(AT_FDCWD, "/proc/sys/kernel/random/boot_id", &text) == 0)
+		snprintf(boot, 64, "%s", buf_cstr(&text));
+	buf_fini(&text);
+}
+
 static int
 create(struct spool *s)
 {
@@ -51,6 +73,8 @@ create(struct spool *s)
 	fsio_unlink(s->dirfd, RECEIPTS_FILE);
 	return rc;
 }
+
+_Static_assert(sizeof(((struct receipts_file *)0)->head) <= RECEIPTS_HEAD, "one page");
 
 int
 receipts_new_blk(struct spool *s, struct receipts **ret)
@@ -74,11 +98,13 @@ receipts_new_blk(struct spool *s, struct receipts **ret)
 	rs->spool = s;
 	rs->file = f;
 	f->head.salt = salt;
+	receipts_boot_blk(f->head.boot);
 	memcpy(f->head.magic, RECEIPTS_MAGIC, sizeof(f->head.magic));
 	/* No id is given out before: this is the start. */
 	rs->ids = s->last_id;
 	counter_next(&f->head.last_id, counter_next(s->last_id, 0));
 	s->last_id = &f->head.last_id;
+	s->receipts = f;
 	if (s->lock_fd >= 0)
 		spool_ids_keep(s); /* the replay may have met later ones */
 	*ret = rs;
@@ -92,6 +118,7 @@ receipts_free(struct receipts *rs)
 		return;
 	counter_next(rs->ids, counter_next(rs->spool->last_id, 0));
 	rs->spool->last_id = rs->ids;
+	rs->spool->receipts = NULL;
 	munmap(rs->file, sizeof(*rs->file));
 	mem_free(rs);
 }
@@ -179,4 +206,47 @@ receipt_drop(struct receipt *r)
 		}
 		r = next;
 	}
+}
+
+struct handover *
+handover_new(struct spool *s, const char *file, const struct stat *st, const char *id)
+{
+	struct receipts_file *f = s->receipts;
+
+	for (size_t i = 0; f && i < RECEIPTS_HANDOVERS; i++) {
+		struct handover *h = &f->head.handover[i];
+
+		if (h->begun != 0)
+			continue;
+		snprintf(h->file, sizeof(h->file), "%s", file);
+		snprintf(h->id, sizeof(h->id), "%s", id);
+		h->inode = st->st_ino;
+		h->mtime = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+		h->begun = handover_seal(f->head.salt, h, HANDOVER_BEGUN);
+		return h;
+	}
+	return NULL;
+}
+
+static struct receipts_file *
+file_of(struct handover *h)
+{
+	/* It stands in the first page, which a mapping begins with. */
+	return (struct receipts_file *)((uintptr_t)h & ~(uintptr_t)(RECEIPTS_HEAD - 1));
+}
+
+void
+handover_done(struct handover *h)
+{
+	volatile uint64_t *seal = h ? &h->done : NULL;
+
+	if (seal)
+		*seal = handover_seal(file_of(h)->head.salt, h, HANDOVER_DONE);
+}
+
+void
+handover_drop(struct handover *h)
+{
+	if (h)
+		memset(h, 0, sizeof(*h));
 }

@@ -22,6 +22,9 @@ struct replay {
 	struct envelope envelope;
 };
 
+static const enum queue places[] = {
+    QUEUE_ACTIVE, QUEUE_INCOMING, QUEUE_DEFERRED, QUEUE_HOLD, QUEUE_COUNT};
+
 bool
 receipts_left_blk(const struct spool *s)
 {
@@ -83,8 +86,6 @@ mark_signed(struct replay *r)
 static int
 load(struct replay *r)
 {
-	static const enum queue places[] = {
-	    QUEUE_ACTIVE, QUEUE_INCOMING, QUEUE_DEFERRED, QUEUE_HOLD, QUEUE_COUNT};
 	struct buf why;
 	struct stat st;
 	int rc;
@@ -120,11 +121,53 @@ replay_slot(struct replay *r)
 	return rc == -EBADMSG || rc == -ENOENT ? 0 : rc; /* for the queue manager to judge */
 }
 
+/* Is it committed? Where that was not noted the message is there, unless the machine has gone down
+ * meanwhile: then what lies there need not be whole. */
+static bool
+is_handed_over(const struct spool *s, const struct receipts_file *f, const struct handover *h)
+{
+	char boot[64];
+	struct stat st;
+	enum queue at;
+
+	if (h->done == handover_seal(f->head.salt, h, HANDOVER_DONE))
+		return true;
+	if (h->begun != handover_seal(f->head.salt, h, HANDOVER_BEGUN))
+		return false;
+	receipts_boot_blk(boot);
+	return boot[0] != '\0' && strncmp(boot, f->head.boot, sizeof(boot)) == 0 &&
+	       spool_find_blk(s, h->id, places, &at, &st) == 0 && spool_ready(&st);
+}
+
+static int
+replay_handover(const struct spool *s, const struct receipts_file *f, struct handover *h)
+{
+	char path[SPOOL_PATH_MAX];
+	struct stat st;
+	int rc;
+
+	h->file[SPOOL_ID_MAX - 1] = h->id[SPOOL_ID_MAX - 1] = '\0';
+	if (h->begun == 0 || !spool_id_valid(str_of(h->file)) || !spool_id_valid(str_of(h->id)))
+		return 0;
+	spool_path(s, QUEUE_MAILDROP, h->file, path);
+	rc = fsio_stat(s->dirfd, path, &st);
+	if (rc < 0)
+		return rc == -ENOENT ? 0 : rc;
+	if (st.st_ino != h->inode ||
+	    (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec != h->mtime ||
+	    !is_handed_over(s, f, h))
+		return 0;
+	return fsio_unlink(s->dirfd, path);
+}
+
 static int
 replay_all(const struct spool *s, struct receipts_file *f)
 {
 	struct replay r = {.spool = s, .file = f};
 	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < RECEIPTS_HANDOVERS; i++)
+		rc = replay_handover(s, f, &f->head.handover[i]);
 
 	counter_next(s->last_id, f->head.last_id.value + 1);
 	for (size_t i = 0; rc == 0 && i < RECEIPTS_SLOTS; i++) {

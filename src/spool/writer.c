@@ -10,6 +10,7 @@
 #include <errno.h>
 #include "internal.h"
 #include "pp/runtime/loop.h"
+#include "pp/spool/receipts.h"
 
 enum {
 	WRITER_MEMORY_LIMIT = 256 * 1024, /* more than this streams */
@@ -42,6 +43,7 @@ struct writer {
 	void (*done)(void *ctx, int rc);
 	void *done_ctx;
 	struct spool_arrival *arrival; /* made at the commit */
+	struct handover *handover;     /* or NULL */
 	struct journal_commit commit;
 	/* The job's, while busy. */
 	enum work work;
@@ -306,6 +308,12 @@ commit_start(struct writer *w)
 		work_start(w, WORK_COMMIT);
 }
 
+void
+writer_hand_over(struct writer *w, struct handover *h)
+{
+	w->handover = h;
+}
+
 static void
 commit_finish(struct writer *w)
 {
@@ -315,6 +323,8 @@ commit_finish(struct writer *w)
 	void *ctx = w->done_ctx;
 	int rc = w->rc;
 
+	if (rc == 0)
+		handover_done(w->handover);
 	if (rc == 0 && s->hook)
 		w->arrival = NULL;
 	writer_free(w);

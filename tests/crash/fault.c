@@ -4,9 +4,9 @@
  * The n-th call of one name on a file below the spool's message directories fails with an errno,
  * once or from then on. All in the environment:
  *   FAULT_SPOOL  the queue directory       FAULT_CALL   openat, write, fsync ...
- *   FAULT_NTH    1, 2 ... (0: none)        FAULT_ERRNO  the number, or hang: never returns
+ *   FAULT_NTH    1, 2 ... (0: none)        FAULT_ERRNO  the number; hang, kill: at that call
  *   FAULT_SPAN   how many calls in a row fail (0: all that follow)
- *   FAULT_WHERE  journal or files: there only
+ *   FAULT_WHERE  journal, maildrop, or files (all but the journal): there only
  * Kill instead of an error, after what a receiver has said was read:
  *   FAULT_REPLY  a text in what read(2) returns  FAULT_AFTER  at the n-th call from then on (0: at
  *   once) of that thread, or, with FAULT_WHO=others, of any other one once that thread has made
@@ -38,7 +38,7 @@ static const char *const folders[] = {"journal/", "maildrop/", "incoming/", "act
 
 static char spool[PATH_MAX];
 static char call[32];
-static int nth, span, number;
+static int nth, span, number, is_kill;
 static size_t folder_first, folder_end = sizeof(folders) / sizeof(*folders);
 static atomic_int seen;
 
@@ -110,7 +110,12 @@ fault_start(void)
 	folder_first = w && strcmp(w, "files") == 0 ? 1 : 0;
 	if (w && strcmp(w, "journal") == 0)
 		folder_end = 1;
-	number = getenv("FAULT_ERRNO") ? atoi(getenv("FAULT_ERRNO")) : EIO; /* hang: 0 */
+	if (w && strcmp(w, "maildrop") == 0) {
+		folder_first = 1;
+		folder_end = 2;
+	}
+	number = getenv("FAULT_ERRNO") ? atoi(getenv("FAULT_ERRNO")) : EIO; /* a word: 0 */
+	is_kill = getenv("FAULT_ERRNO") && strcmp(getenv("FAULT_ERRNO"), "kill") == 0;
 	start_kill();
 }
 
@@ -177,6 +182,8 @@ fails(const char *what, int dir, const char *name)
 	if (nth == 0 || at < nth || (span > 0 && at >= nth + span))
 		return 0;
 	dprintf(2, "fault: %s %s fails: %s\n", what, path, number ? strerror(number) : "hangs");
+	if (is_kill)
+		die();
 	while (number == 0)
 		pause();
 	errno = number;

@@ -107,3 +107,29 @@ def test_killed_in_the_read(shim, root):
         assert run.second_life() == [MANY[0]]
     finally:
         run.scratch.close()
+
+
+@pytest.mark.parametrize("way", ["journal", "files"])
+def test_killed_before_its_file_has_gone_from_maildrop(scratch, shim, root, sink, way):
+    """Its mail is in the queue, and may have arrived: it is not taken in again."""
+    system = pp_harness.Pennypost(scratch, **WAYS[way]).relay_to(sink)
+    plain = system.env
+    system.env = dict(plain, LD_PRELOAD=shim, FAULT_SPOOL=system.queue, FAULT_CALL="unlinkat",
+                      FAULT_WHERE="maildrop", FAULT_NTH="1", FAULT_ERRNO="kill")
+    system.spawn()
+    system.env = plain
+    system.wait_ready()
+    system.must("sendmail", "-f", "sender@client.test", "you@dest.test", input="hello\n")
+    assert system.wait_exit() == -9
+    assert len(system.queue_files("maildrop")) == 1
+    system.start()
+    system.must("postqueue", "-f")
+    system.send("last@dest.test")
+    with sink.changed:
+        sink.changed.wait_for(lambda: any("last@" in mail.recipients[0] for mail in sink.mails), TIMEOUT)
+    system.stop()
+    assert system.queue_files() == []
+    ids = {mail.recipients[0]: set() for mail in sink.mails}
+    for mail in sink.mails:
+        ids[mail.recipients[0]].add(mail.header("Received").rsplit("id ", 1)[1].split(";")[0])
+    assert len(ids) == 2 and all(len(names) == 1 for names in ids.values()), ids

@@ -68,7 +68,7 @@ def test_a_disk_that_never_answers(scratch, shim, root, call, where, main):
     system = pp_harness.Pennypost(scratch, shutdown_timeout="1s", **main).relay_to(sink)
     plain = system.env
     system.env = dict(plain, LD_PRELOAD=shim, FAULT_SPOOL=system.queue, FAULT_CALL=call, FAULT_NTH="2",
-                      FAULT_SPAN="0", FAULT_ERRNO="0", FAULT_WHERE=where)
+                      FAULT_SPAN="0", FAULT_ERRNO="hang", FAULT_WHERE=where)
     system.spawn()
     system.env = plain
     system.wait_ready()

@@ -136,7 +136,7 @@ def test_a_command_on_all_may_take_its_time(thousands, shim):
     system.start()
     until(lambda: f"deferred {len(ids)} " in system.must("status"), "never counted")
     env = dict(system.env, LD_PRELOAD=shim, FAULT_SPOOL=system.queue, FAULT_CALL="renameat2", FAULT_NTH="8",
-               FAULT_ERRNO="0")
+               FAULT_ERRNO="hang")
     command = subprocess.Popen(system.argv("postsuper", "-d", "ALL"), env=env, stderr=subprocess.DEVNULL)
     until(lambda: f"deferred {len(ids)} " not in system.must("status"), "no walk came")
     command.kill()

@@ -39,8 +39,19 @@ void receipt_sign(struct receipt *r, size_t n);
 /* It is written down where it belongs. The whole list; NULL is taken. */
 void receipt_drop(struct receipt *r);
 
+/* A file of maildrop on its way into the queue: so that a kill does not have it taken in twice. */
+struct handover;
+/* The loop of pickup. It becomes the message of this id. NULL when there is no room. */
+struct handover *
+handover_new(struct spool *s, const char *file, const struct stat *st, const char *id);
+/* The message is committed, and nobody has been told of it yet. NULL is taken. */
+void handover_done(struct handover *h);
+/* The file is gone, or stays one. NULL is taken. */
+void handover_drop(struct handover *h);
+
 /* Did a run that was killed leave any? */
 bool receipts_left_blk(const struct spool *s);
 /* Under the spool's lock: recipients who have signed are marked done in the queue files, wherever
- * these are now; who asked for a notice of success gets it. Then the file is removed. */
+ * these are now; who asked for a notice of success gets it. Files of maildrop whose message is
+ * committed are removed. Then the receipts are. */
 int receipts_replay_blk(const struct spool *s);
