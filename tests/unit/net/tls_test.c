@@ -7,7 +7,7 @@
 
 static struct cert ca, other_ca, good, good_ec, expired, lonely, strange;
 static struct tls_context *server, *client;
-static struct tls_client hello = {.name = "mx.example.com"}; /* resume: the last hello.resume */
+static struct tls_client hello = {.name = "mx.example.com"}; /* resume: the last session */
 static struct side a, b;            /* client, server */
 static struct tls_info a_info, b_info;
 static int a_done, b_done, done_calls;
@@ -237,7 +237,7 @@ resume(void **state)
 			    a_info.trust_error, k == 0 ? "" : "certificate has expired");
 			assert_true(matched);
 			contexts_gone();
-			/* A hello.resume the next server does not know does no harm. */
+			/* A session the next server does not know does no harm. */
 			server = context(true, good.file, NULL, NULL);
 			client = context(false, NULL, ca.file, NULL);
 			hello();
