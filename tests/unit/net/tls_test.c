@@ -7,8 +7,8 @@
 
 static struct cert ca, other_ca, good, good_ec, expired, lonely, strange;
 static struct tls_context *server, *client;
-static struct tls_client hello = {.name = "mx.example.com"}; /* resume: the last session */
-static struct side a, b;            /* client, server */
+static struct tls_client wanted = {.name = "mx.example.com"}; /* resume: the last session */
+static struct side a, b;                                      /* client, server */
 static struct tls_info a_info, b_info;
 static int a_done, b_done, done_calls;
 static char a_error[200], b_error[200], seen_names[300];
@@ -95,8 +95,8 @@ server_answers(struct side *side)
 static void
 client_leaves(struct side *side)
 {
-	tls_session_unref(hello.resume);
-	hello.resume = stream_tls_session(side->s);
+	tls_session_unref(wanted.resume);
+	wanted.resume = stream_tls_session(side->s);
 	gone(side);
 }
 
@@ -126,7 +126,7 @@ hello_start(struct rig *r)
 	stream_deadline(b.s, 5000);
 	stream_resume(a.s);
 	stream_resume(b.s);
-	stream_start_tls(a.s, client, &hello, client_done, NULL);
+	stream_start_tls(a.s, client, &wanted, client_done, NULL);
 	stream_start_tls(b.s, server, NULL, server_done, NULL);
 	assert_int_equal(done_calls, 0);
 }
@@ -176,8 +176,8 @@ trust(void **state)
 		assert_false(a_info.resumed);
 		assert_string_equal(buf_cstr(&b.got), "");
 		contexts_gone();
-		tls_session_unref(hello.resume);
-		hello.resume = NULL;
+		tls_session_unref(wanted.resume);
+		wanted.resume = NULL;
 	}
 }
 
@@ -209,8 +209,8 @@ details(void **state)
 		assert_true(strlen(a_info.cipher) > 10);
 		assert_false(b_info.peer_present);
 		contexts_gone();
-		tls_session_unref(hello.resume);
-		hello.resume = NULL;
+		tls_session_unref(wanted.resume);
+		wanted.resume = NULL;
 	}
 }
 
@@ -226,7 +226,7 @@ resume(void **state)
 			server = context(true, certs[k]->file, NULL, protocols[i]);
 			client = context(false, NULL, ca.file, NULL);
 			hello();
-			assert_non_null(hello.resume);
+			assert_non_null(wanted.resume);
 			assert_false(a_info.resumed);
 			hello();
 			assert_true(a_info.resumed);
@@ -244,8 +244,8 @@ resume(void **state)
 			assert_false(a_info.resumed);
 			assert_int_equal(a_done, 0);
 			contexts_gone();
-			tls_session_unref(hello.resume);
-			hello.resume = NULL;
+			tls_session_unref(wanted.resume);
+			wanted.resume = NULL;
 		}
 	}
 }
