@@ -31,6 +31,11 @@ struct smtp_policy {
 	const char *servername;    /* SNI */
 	const char *trust_anchors; /* files */
 	bool is_reused;            /* the connection may serve other mail */
+	/* Of dane, once they were looked up. */
+	const struct tls_tlsa *tlsa;
+	size_t tlsa_count;
+	const char *tlsa_base; /* whose they are */
+	bool is_half_dane;     /* the MX record was not signed */
 };
 
 struct smtp_service {
@@ -45,7 +50,7 @@ struct smtp_service {
 	unsigned port;             /* smtp_tcp_port */
 	int family;                /* AF_INET, AF_INET6, AF_UNSPEC: inet_protocols */
 	int prefer;                /* the same: smtp_address_preference */
-	bool use_dns, use_native;
+	bool use_dns, use_native, use_dnssec;
 	struct sockaddr_storage bind4, bind6; /* AF_UNSPEC: none */
 };
 
@@ -239,6 +244,7 @@ struct smtp_job {
 	size_t mx_count, mx_next; /* hosts; the first not looked up */
 	size_t group_end;         /* of the preference being looked up */
 	bool is_mx;               /* the hosts came from MX records */
+	bool is_mx_secure;        /* signed ones */
 	bool mx_tried;            /* addresses were found before this preference */
 	struct resolver_query *query;
 	struct smtp_target *targets;
@@ -251,6 +257,9 @@ struct smtp_job {
 	bool is_asking;            /* the question runs */
 	struct smtp_policy policy; /* of this hop, when has_policy */
 	bool has_policy;
+	struct smtp_policy effective; /* for this address: dane has become what it asks for */
+	const char *tlsa_base, *tlsa_name;
+	bool is_half_dane;
 	char *user, *password; /* found; wiped when handed on */
 	struct smtp_tls_wait tls_wait;
 	bool is_plain; /* this address once more, without TLS */
@@ -283,6 +292,8 @@ void smtp_job_new(struct smtp *s, struct delivery *d);
 void smtp_job_free(struct smtp_job *j);
 /* lookup.c: addresses were found, or not. */
 void smtp_job_addresses(struct smtp_job *j, const struct status *failed);
+/* The address cannot be used; the next is tried. */
+void smtp_job_address_failed(struct smtp_job *j, const struct status *st);
 /* The session tells. */
 void smtp_job_connected(struct smtp_job *j);
 void smtp_job_ready(struct smtp_job *j);
@@ -303,6 +314,9 @@ bool smtp_lookup_has_more(const struct smtp_job *j);
 
 /* Finds credentials and TLS context for the target, then starts a session. */
 void smtp_prepare(struct smtp_job *j);
+/* dane.c: turns level dane into what the server's records ask for, then goes on. */
+void smtp_dane_start(struct smtp_job *j);
+void smtp_prepare_go_on(struct smtp_job *j);
 
 void smtp_transaction_start(struct smtp_job *j);
 void smtp_transaction_replied(struct smtp_job *j);

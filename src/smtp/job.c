@@ -255,6 +255,16 @@ smtp_job_addresses(struct smtp_job *j, const struct status *failed)
 }
 
 void
+smtp_job_address_failed(struct smtp_job *j, const struct status *st)
+{
+	j->target++;
+	j->addresses++;
+	j->cause = CAUSE_TLS;
+	note_trouble(j, st, SMTP_TROUBLE_SESSION);
+	next_address(j);
+}
+
+void
 smtp_job_connected(struct smtp_job *j)
 {
 	if (j->session->uses == 0)

@@ -19,7 +19,7 @@ is_implicit(const struct smtp_job *j)
 static enum tls_level
 level_of(const struct smtp_job *j)
 {
-	return j->is_plain ? TLS_NONE : j->policy.level;
+	return j->is_plain ? TLS_NONE : j->effective.level;
 }
 
 static void
@@ -32,7 +32,7 @@ start_session(struct smtp_job *j, struct tls_context *tls)
 	    .identity = j->identity,
 	    .user = j->user,
 	    .password = j->password,
-	    .policy = j->policy,
+	    .policy = j->effective,
 	    .implicit_tls = is_implicit(j),
 	    .tls = tls,
 	};
@@ -187,6 +187,24 @@ find_password(struct smtp_job *j)
 	ask(j, j->svc->passwords, n, on_password);
 }
 
+void
+smtp_prepare_go_on(struct smtp_job *j)
+{
+	find_password(j);
+}
+
+static void
+settle_policy(struct smtp_job *j)
+{
+	enum tls_level level = j->policy.level;
+
+	j->effective = j->policy;
+	if (!j->is_plain && (level == TLS_DANE || level == TLS_DANE_ONLY))
+		smtp_dane_start(j);
+	else
+		find_password(j);
+}
+
 static void
 on_policy(struct map_query *q)
 {
@@ -210,7 +228,7 @@ on_policy(struct map_query *q)
 		return;
 	}
 	j->has_policy = true;
-	find_password(j);
+	settle_policy(j);
 }
 
 void
@@ -219,13 +237,13 @@ smtp_prepare(struct smtp_job *j)
 	struct map_keys keys = {0};
 
 	if (j->has_policy) {
-		find_password(j);
+		settle_policy(j);
 		return;
 	}
 	j->policy = j->svc->policy;
 	if (!j->svc->policies) {
 		j->has_policy = true;
-		find_password(j);
+		settle_policy(j);
 		return;
 	}
 	key_tls_policy(&j->arena, str_of(smtp_job_hop(j)->text), &keys);
