@@ -23,6 +23,14 @@ level_of(const struct smtp_job *j)
 }
 
 static void
+forget_password(struct smtp_job *j)
+{
+	if (j->password)
+		explicit_bzero(j->password, strlen(j->password));
+	j->user = j->password = NULL;
+}
+
+static void
 start_session(struct smtp_job *j, struct tls_context *tls)
 {
 	struct smtp_session_options o = {
@@ -45,10 +53,9 @@ start_session(struct smtp_job *j, struct tls_context *tls)
 	j->is_plain = false;
 	j->d->relay = NULL;
 	j->d->conn_use = 1;
-	j->session = smtp_session_new(j->smtp, j, &o);
-	if (j->password)
-		explicit_bzero(j->password, strlen(j->password));
-	j->user = j->password = NULL;
+	j->is_preparing = false;
+	smtp_race_add(j, smtp_session_new(j->smtp, j, &o));
+	forget_password(j);
 }
 
 static void find_context(struct smtp_job *j);
@@ -97,16 +104,22 @@ find_context(struct smtp_job *j)
 		start_session(j, c);
 }
 
-/* An answer of a table came. False: the delivery is over meanwhile, and the job gone. */
+/* An answer of a table came. False: nobody waits for it; the job may be gone. */
 static bool
 answered(struct smtp_job *j)
 {
 	map_query_fini(&j->question);
 	j->is_asking = false;
-	if (!j->is_dead)
-		return true;
-	smtp_job_free(j);
-	return false;
+	if (j->is_dead) {
+		smtp_job_free(j);
+		return false;
+	}
+	if (j->is_again) {
+		j->is_again = false;
+		smtp_prepare(j);
+		return false;
+	}
+	return j->is_preparing;
 }
 
 static void
@@ -236,6 +249,10 @@ smtp_prepare(struct smtp_job *j)
 {
 	struct map_keys keys = {0};
 
+	j->is_preparing = true;
+	j->is_again = j->is_asking; /* one question at a time */
+	if (j->is_again)
+		return;
 	if (j->has_policy) {
 		settle_policy(j);
 		return;
@@ -249,4 +266,17 @@ smtp_prepare(struct smtp_job *j)
 	key_tls_policy(&j->arena, str_of(smtp_job_hop(j)->text), &keys);
 	memcpy(j->keys, keys.a, keys.n * sizeof *keys.a);
 	ask(j, j->svc->policies, keys.n, on_policy);
+}
+
+void
+smtp_prepare_stop(struct smtp_job *j)
+{
+	if (!j->is_preparing)
+		return;
+	j->is_preparing = j->is_again = false;
+	smtp_tls_slot_cancel(&j->tls_wait);
+	if (j->query)
+		resolver_cancel(j->query);
+	j->query = NULL;
+	forget_password(j);
 }

@@ -203,6 +203,7 @@ smtp_session_fail(struct smtp_session *ss, const struct status *st, bool polite,
 	j->cause = cause_of(ss, st);
 	enter(ss);
 	ss->job = NULL;
+	smtp_race_leave(j, ss);
 	if (polite)
 		smtp_session_quit(ss);
 	else
@@ -477,6 +478,7 @@ on_connected(void *ctx, int err, struct stream *st)
 	ss->stream = st;
 	stream_set_ops(st, &ops, ss);
 	stream_resume(st);
+	smtp_race_won(ss->job, ss);
 	smtp_job_connected(ss->job);
 	if (ss->o.implicit_tls) {
 		smtp_session_tls_begin(ss);

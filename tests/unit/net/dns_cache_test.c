@@ -67,11 +67,12 @@ denials_not_for_long_and_failures_not_at_all(void **state)
 		a.result = rows[i].result;
 		dns_cache_put(c, "x.test", DNS_A, false, 0, &a);
 		if (rows[i].kept > 0) {
-			assert_true(
-			    dns_cache_find(c, "x.test", DNS_A, false, rows[i].kept * 1000 - 1, &found));
+			assert_true(dns_cache_find(
+			    c, "x.test", DNS_A, false, rows[i].kept * 1000 - 1, &found));
 			assert_int_equal(found.result, rows[i].result);
 		}
-		assert_false(dns_cache_find(c, "x.test", DNS_A, false, rows[i].kept * 1000, &found));
+		assert_false(
+		    dns_cache_find(c, "x.test", DNS_A, false, rows[i].kept * 1000, &found));
 		dns_cache_free(c);
 	}
 }

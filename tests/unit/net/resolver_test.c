@@ -85,7 +85,8 @@ ask(struct expect *e)
 	else if (e->kind == NAME)
 		resolver_find_name(resolver, e->name, answered, e);
 	else
-		resolver_find_address(resolver, e->name, e->family, e->kind == NATIVE ? RESOLVER_NATIVE : 0, answered, e);
+		resolver_find_address(resolver, e->name, e->family,
+		    e->kind == NATIVE ? RESOLVER_NATIVE : 0, answered, e);
 	assert_int_equal(e->answered, 0);
 }
 
@@ -190,7 +191,8 @@ cancel_start(struct rig *r)
 	resolver_cancel(resolver_find_mx(resolver, "ok.test", 0, never, NULL));
 	resolver_cancel(resolver_find_mx(resolver, "silent.test", 0, never, NULL));
 	resolver_cancel(resolver_find_mx(resolver, "", 0, never, NULL));
-	resolver_cancel(resolver_find_address(resolver, "both.test", AF_UNSPEC, RESOLVER_NATIVE, never, NULL));
+	resolver_cancel(
+	    resolver_find_address(resolver, "both.test", AF_UNSPEC, RESOLVER_NATIVE, never, NULL));
 	resolver_cancel(NULL);
 	/* These are open when the resolver is freed in the callback of `ok`. */
 	resolver_find_mx(resolver, "silent.test", 0, never, NULL);
