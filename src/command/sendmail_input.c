@@ -30,6 +30,7 @@ struct input {
 		const char **a;
 		size_t n, cap;
 	} plain, resent;
+	bool is_resent; /* there is a Resent- field of recipients, even of none */
 	bool too_many;
 };
 
@@ -59,6 +60,7 @@ extract(struct input *in)
 	if (!header_parse(buf_str(&in->header.text), &h) || !(header_flags(h.id) & HDR_IS_EXTRACT))
 		return;
 	resent = header_flags(h.id) & HDR_IS_RESENT;
+	in->is_resent |= resent;
 	address_list_init(&list, h.value);
 	while (address_list_next(&list, a, &m) > 0) {
 		any = true;
@@ -168,7 +170,8 @@ read_all(struct input *in)
 	return 0;
 }
 
-/* Resent- recipients are meant when there are any: RFC 5322 3.6.6. */
+/* A mail that is sent again goes to whom it is sent now, not to whom it once was: RFC 5322 3.6.6.
+ */
 static int
 put_recipients(struct input *in)
 {
@@ -176,7 +179,7 @@ put_recipients(struct input *in)
 
 	if (in->in_header && header_finish(&in->header))
 		extract(in);
-	r = in->resent.n > 0 ? &in->resent : &in->plain;
+	r = in->is_resent ? &in->resent : &in->plain;
 	if (in->too_many) {
 		log_fatal("sendmail", "%s(%ld): more than %d recipients in message header",
 		    in->sm->login, (long)getuid(), SENDMAIL_RCPT_MAX);

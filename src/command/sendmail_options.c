@@ -11,8 +11,9 @@
 #include "sendmail.h"
 #include "pp/mail/utf8.h"
 
-/* The + stops at the first word that is no option; the colon leaves the messages to us. */
-#define OPTION_LETTERS "+:A:B:C:F:GIL:N:O:R:UV:X:b:cd::e:f:h:imno:p:q::r:stvx::"
+/* Options may follow recipients, as with Postfix: only -- ends them. The colon leaves the messages
+ * to us. */
+#define OPTION_LETTERS ":A:B:C:F:GIL:N:O:R:UV:X:b:cd::e:f:h:imno:p:q::r:stvx::"
 
 static int
 usage(const char *text, const char *value)

@@ -108,6 +108,36 @@ advice(int err)
 	}
 }
 
+static bool
+same_address(const struct sockaddr *a, const struct sockaddr *b)
+{
+	const struct sockaddr_in *a4 = (const void *)a, *b4 = (const void *)b;
+	const struct sockaddr_in6 *a6 = (const void *)a, *b6 = (const void *)b;
+
+	if (a->sa_family != b->sa_family)
+		return false;
+	if (a->sa_family == AF_INET)
+		return a4->sin_addr.s_addr == b4->sin_addr.s_addr;
+	return memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof(a6->sin6_addr)) == 0 &&
+	       a6->sin6_scope_id == b6->sin6_scope_id;
+}
+
+/* Named twice, or one name with the same address twice: getaddrinfo makes 127.0.0.1 of "localhost"
+ * a second time where /etc/hosts has it beside ::1, as Debian's does. */
+static bool
+is_bound(const struct listener_list *l, const struct sockaddr *sa)
+{
+	for (size_t i = 0; i < l->n; i++) {
+		struct sockaddr_storage other;
+		socklen_t n = sizeof(other);
+
+		if (getsockname(l->fds[i].fd, (struct sockaddr *)&other, &n) == 0 &&
+		    same_address(sa, (struct sockaddr *)&other))
+			return true;
+	}
+	return false;
+}
+
 static int
 bind_one(struct listener_list *l, const struct sockaddr *sa)
 {
@@ -116,6 +146,8 @@ bind_one(struct listener_list *l, const struct sockaddr *sa)
 	socklen_t n = sizeof(real);
 	int one = 1, rc = 0, fd;
 
+	if (is_bound(l, sa))
+		return 0;
 	if (l->n == l->room) {
 		buf_printf(l->err, "listen on %s: more than %zu addresses", l->service, l->room);
 		return -ENOBUFS;
@@ -151,6 +183,12 @@ out:
 }
 
 /* A family that this machine lacks is no error where the user did not name the address. */
+static bool
+is_lacking(int rc)
+{
+	return rc == -EAFNOSUPPORT || rc == -EADDRNOTAVAIL;
+}
+
 static int
 bind_default(struct listener_list *l, const char *v4, const char *v6)
 {
@@ -166,7 +204,7 @@ bind_default(struct listener_list *l, const char *v4, const char *v6)
 
 		net_address_parse(str_of(v6), (unsigned)l->port, &sa);
 		rc = bind_one(l, (struct sockaddr *)&sa);
-		if ((rc == -EAFNOSUPPORT || rc == -EADDRNOTAVAIL) && l->n > 0) {
+		if (is_lacking(rc) && l->n > 0) {
 			buf_truncate(l->err, before.n);
 			rc = 0;
 		}
@@ -180,7 +218,8 @@ bind_host(struct listener_list *l, struct str host)
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
 	struct sockaddr_storage sa;
 	char name[NAME_MAX_LENGTH + 1];
-	size_t before = l->n;
+	struct str said = buf_str(l->err);
+	bool any = false;
 	int rc;
 
 	if (net_address_parse(host, (unsigned)l->port, &sa) == 0)
@@ -209,9 +248,14 @@ bind_host(struct listener_list *l, struct str host)
 		else
 			continue;
 		rc = bind_one(l, a->ai_addr);
+		any |= rc == 0;
+		if (is_lacking(rc) && (any || a->ai_next)) {
+			buf_truncate(l->err, said.n);
+			rc = 0;
+		}
 	}
 	freeaddrinfo(list);
-	if (rc == 0 && l->n == before) {
+	if (rc == 0 && !any) {
 		buf_printf(l->err, "listen on %s: host %s has no address", l->service, name);
 		rc = -EINVAL;
 	}

@@ -49,7 +49,7 @@ smtpd_refuse_param(struct smtpd_session *s, enum esmtp_error e, struct str bad)
 	bool is_dsn = str_casestarts(bad, STR("RET=")) || str_casestarts(bad, STR("ENVID=")) ||
 		      str_casestarts(bad, STR("NOTIFY=")) || str_casestarts(bad, STR("ORCPT="));
 
-	if (e == ESMTP_UNSUPPORTED && is_dsn)
+	if (e == ESMTP_UNSUPPORTED && is_dsn && !(s->setup->params & ESMTP_DSN))
 		smtpd_reply(s, "501 5.7.1 DSN support is disabled");
 	else
 		smtpd_reply_status(s, &st);

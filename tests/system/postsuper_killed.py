@@ -47,7 +47,9 @@ def once(system, ids):
 
 
 def begin(system, *args):
-    child, _ = system.scratch.start(system.argv("postsuper", *args), "postsuper", start_new_session=True)
+    """Under nohup a hang-up would be ignored, here, too."""
+    child, _ = system.scratch.start(["env", "--default-signal=HUP", *system.argv("postsuper", *args)],
+                                    "postsuper", start_new_session=True)
     return child
 
 

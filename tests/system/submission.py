@@ -71,6 +71,22 @@ def test_ignored_options(post):
     assert mail.recipients == ["you@dest.test"]
 
 
+def test_options_behind_recipients(post):
+    (mail,) = post("you@dest.test", "-f", "me@client.test", "too@dest.test", "-i", "--", "-a@dest.test",
+                   text="\nhello\n")
+    assert mail.sender == "me@client.test"
+    assert sorted(mail.recipients) == ["-a@dest.test", "too@dest.test", "you@dest.test"]
+
+
+def test_resent_mail_goes_to_nobody_of_the_first_time(post, relayed):
+    """Also where it names nobody now: whoever had it the first time is not meant."""
+    done = relayed.command("sendmail", "-t", input="To: old@dest.test\nResent-To: ,\n\nhello\n")
+    assert done.returncode == exit_code(relayed, 65)
+    assert "No recipient addresses found in message header" in done.stderr
+    (mail,) = post("-t", "you@dest.test", text="To: old@dest.test\nResent-Bcc:\n\nhello\n")
+    assert mail.recipients == ["you@dest.test"]
+
+
 def test_crlf_input(post):
     (mail,) = post("-f", "me@client.test", "you@dest.test", text="Subject: x\r\n\r\none\r\n\r\ntwo\r\n")
     assert mail.body() == b"one\r\n\r\ntwo\r\n"

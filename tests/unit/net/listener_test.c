@@ -76,6 +76,7 @@ services(void **state)
 	    {"0", "all", "ipv4", 1, "0.0.0.0:"},
 	    {"0", "127.0.0.1, 127.0.0.2", "ipv4", 2, "127.0.0.1:"},
 	    {"localhost:0", "all", "ipv4", 1, "127.0.0.1:"},
+	    {"0", "localhost, 127.0.0.1, 127.0.0.2, localhost", "ipv4", 2, "127.0.0.1:"},
 	};
 
 	for (size_t i = 0; i < PP_COUNT(t); i++) {
@@ -187,7 +188,7 @@ bad_services(void **state)
 		"Address already in use: another mail server is running there; stop it or change "
 		"the "
 		"port in master.cf"},
-	    {"0", "127.0.0.1 127.0.0.1 127.0.0.1", "", -ENOBUFS, "more than 2 addresses"},
+	    {"0", "127.0.0.1 127.0.0.2 127.0.0.3", "", -ENOBUFS, "more than 2 addresses"},
 	};
 
 	for (size_t i = 0; i < PP_COUNT(t); i++) {
