@@ -3,7 +3,8 @@
  *
  * Bytes go into one bounded line; a finished line is cleaned, checked and kept. Whatever a server
  * sends, a reply costs at most REPLY_KEEP_MAX + REPLY_LINE_MAX bytes and REPLY_LINES_MAX lines;
- * past that, or when it is no reply at all, the reply is bad for good, so the session must end.
+ * past that it is bad for good, so the session must end. As with Postfix, the last line counts: one
+ * without a code is text, and of codes that differ the server's last word is taken.
  */
 #include <stdio.h>
 #include "pp/base/assert.h"
@@ -30,7 +31,7 @@ reply_clear(struct reply *r)
 {
 	r->code = 0;
 	r->subject = r->detail = r->line_count = 0;
-	r->enhanced = false;
+	r->enhanced = r->odd = false;
 	r->state = REPLY_MORE;
 	buf_clear(&r->line);
 	buf_clear(&r->lines);
@@ -85,7 +86,7 @@ end_line(struct reply *r)
 	if (line.n)
 		utf8_clean(r->line.p + r->line.head, line.n);
 	code = parse_code(line);
-	more = line.n > 3 && line.p[3] == '-';
+	more = code == 0 || (line.n > 3 && line.p[3] == '-');
 	/* A line that does not fit is not kept, but still counted and checked. */
 	if (line.n + 1 <= r->lines.max - r->lines.n) {
 		if (r->line_count)
@@ -93,10 +94,13 @@ end_line(struct reply *r)
 		buf_add(&r->lines, line);
 	}
 	r->line_count++;
-	if (code == 0 || (r->code && code != r->code) || (more && r->line_count >= REPLY_LINES_MAX))
+	if (more && r->line_count >= REPLY_LINES_MAX)
 		return REPLY_BAD;
-	r->code = code;
-	parse_enhanced(r, line);
+	r->odd = r->odd || code == 0;
+	if (code) {
+		r->code = code;
+		parse_enhanced(r, line);
+	}
 	buf_clear(&r->line);
 	return more ? REPLY_MORE : REPLY_DONE;
 }
@@ -151,7 +155,7 @@ reply_status(struct arena *a, const struct reply *r)
 	struct status s = {.smtp = (unsigned short)r->code, .text = reply_text(a, r)};
 
 	s.diagnostic = s.text;
-	if (r->state == REPLY_BAD || r->code == 0) {
+	if (r->state != REPLY_DONE) {
 		s.cls = STATUS_PERM;
 		s.subject = 5;
 		return s;

@@ -155,7 +155,9 @@ struct smtp_session {
 	const char *address; /* "H[A]:P" */
 	struct esmtp_ehlo ehlo;
 	bool is_verified;  /* TLS, and the name was proved as the level asks */
-	bool is_broken;    /* 421 or garbage: no further transaction */
+	bool is_broken;    /* 421: no further transaction */
+	bool is_nonsense;  /* what came of the reply has no code yet */
+	int64_t timeout;   /* of the reply that is due */
 	bool is_noted;     /* the warning about missing AUTH was given */
 	bool is_auth_sent; /* AUTH: what follows are bare answers */
 	bool is_own;       /* no connection because of us: out of sockets, memory, ports */
@@ -174,6 +176,8 @@ void smtp_session_move(struct smtp_session *ss, enum smtp_state to);
 /* Writes "LINE\r\n" (and flushes), then expects a reply within the time. */
 void smtp_session_command(struct smtp_session *ss, int64_t timeout_ms, const char *fmt, ...)
     PP_PRINTF(3, 4);
+/* The time for the reply that is due next. */
+void smtp_session_expect(struct smtp_session *ss, int64_t timeout_ms);
 /* The connection is set up: EHLO is done, TLS is as it must be. */
 void smtp_session_set_up(struct smtp_session *ss);
 void smtp_session_ehlo(struct smtp_session *ss);
@@ -347,6 +351,10 @@ void smtp_prepare_go_on(struct smtp_job *j);
 void smtp_transaction_start(struct smtp_job *j);
 void smtp_transaction_replied(struct smtp_job *j);
 void smtp_transaction_drained(struct smtp_job *j);
+/* The server spoke while the content is being sent. */
+void smtp_transaction_spoken(struct smtp_job *j);
+/* Replies that are due. */
+size_t smtp_transaction_due(const struct smtp_job *j);
 void smtp_transaction_lost(struct smtp_job *j, int err);
 /* Frees what it holds. */
 void smtp_transaction_end(struct smtp_job *j);

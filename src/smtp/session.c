@@ -11,7 +11,10 @@
 #include "pp/base/sm.h"
 #include "pp/runtime/log.h"
 
-enum { CONNECT_MS_MAX = 600000 };
+enum {
+	CONNECT_MS_MAX = 600000,
+	NONSENSE_MS_MAX = 5000, /* who has begun to talk, if only nonsense, goes on soon */
+};
 enum { LINGER_RSET = SM_TO(SMTP_QUIT) | SM_TO(SMTP_DEAD) };
 
 static const struct sm_state states[] = {
@@ -171,7 +174,7 @@ smtp_session_command(struct smtp_session *ss, int64_t timeout_ms, const char *fm
 	buf_vprintf(stream_out(ss->stream), fmt, ap);
 	va_end(ap);
 	stream_write(ss->stream, STR("\r\n"));
-	stream_deadline(ss->stream, timeout_ms);
+	smtp_session_expect(ss, timeout_ms);
 	stream_flush(ss->stream);
 }
 
@@ -191,6 +194,13 @@ cause_of(const struct smtp_session *ss, const struct status *st)
 	}
 	/* What TLS lacks before it begins is said by us: 4.7.4. */
 	return smtp_cause_of(st, st->smtp == 0 && st->subject == 7 ? CAUSE_TLS : CAUSE_SESSION);
+}
+
+void
+smtp_session_expect(struct smtp_session *ss, int64_t timeout_ms)
+{
+	ss->timeout = timeout_ms;
+	stream_deadline(ss->stream, timeout_ms);
 }
 
 void
@@ -251,7 +261,7 @@ greeting_replied(struct smtp_session *ss)
 		struct status st =
 		    smtp_error_refused(&ss->arena, ss->peer, &ss->reply, p->smtp_skip_5xx_greeting);
 
-		smtp_session_fail(ss, &st, !ss->is_broken, false);
+		smtp_session_fail(ss, &st, true, false);
 		return;
 	}
 	if (p->smtp_always_send_ehlo || p->smtp_never_send_ehlo || strstr(text, "ESMTP")) {
@@ -286,7 +296,7 @@ ehlo_replied(struct smtp_session *ss)
 	if (reply_class(&ss->reply) != 2) {
 		struct status st = smtp_error_refused(&ss->arena, ss->peer, &ss->reply, false);
 
-		smtp_session_fail(ss, &st, false, false);
+		smtp_session_fail(ss, &st, true, false);
 		return;
 	}
 	esmtp_ehlo_parse(
@@ -311,7 +321,7 @@ helo_replied(struct smtp_session *ss)
 	}
 	struct status st = smtp_error_refused(&ss->arena, ss->peer, &ss->reply, false);
 
-	smtp_session_fail(ss, &st, !ss->is_broken, false);
+	smtp_session_fail(ss, &st, true, false);
 }
 
 void
@@ -348,7 +358,8 @@ smtp_session_set_up(struct smtp_session *ss)
 static void
 ending_replied(struct smtp_session *ss)
 {
-	if (ss->state == SMTP_RSET && reply_class(&ss->reply) == 2) {
+	if (ss->state == SMTP_RSET && ss->reply.state == REPLY_DONE &&
+	    reply_class(&ss->reply) == 2) {
 		smtp_session_move(ss, SMTP_READY);
 		unlist_ending(ss);
 		if (!smtp_cache_put(ss))
@@ -361,12 +372,14 @@ ending_replied(struct smtp_session *ss)
 static void
 replied(struct smtp_session *ss)
 {
-	if (ss->reply.code == 421 || ss->reply.state == REPLY_BAD)
+	if (ss->reply.code == 421)
 		ss->is_broken = true;
-	if (ss->reply.state == REPLY_BAD)
-		log_warn(ss->o.svc->program, "%s%snon-ESMTP response from %s: %s",
-		    ss->job ? ss->job->d->queue_id : "", ss->job ? ": " : "", ss->address,
-		    reply_text(&ss->arena, &ss->reply));
+	if (ss->reply.state == REPLY_BAD && ss->state <= SMTP_AUTH) {
+		struct status st = smtp_error_refused(&ss->arena, ss->peer, &ss->reply, true);
+
+		smtp_session_fail(ss, &st, false, false);
+		return;
+	}
 	switch ((enum smtp_state)ss->state) {
 	case SMTP_GREETING:
 		greeting_replied(ss);
@@ -393,6 +406,36 @@ replied(struct smtp_session *ss)
 	}
 }
 
+/* Lines that are no reply. One that stands for itself may yet be followed by the reply, as Postfix
+ * has it. Among replies to several commands nobody knows whether it took the place of one, and a
+ * recipient could get the answer of another: there it ends the session. */
+static void
+hear_nonsense(struct smtp_session *ss)
+{
+	int64_t wait = NONSENSE_MS_MAX;
+
+	if (!ss->is_nonsense)
+		log_warn(ss->o.svc->program, "%s%snon-ESMTP response from %s: %s",
+		    ss->job ? ss->job->d->queue_id : "", ss->job ? ": " : "", ss->address,
+		    reply_text(&ss->arena, &ss->reply));
+	if (!ss->is_nonsense && ss->timeout > 0)
+		stream_deadline(ss->stream, ss->timeout < wait ? ss->timeout : wait);
+	ss->is_nonsense = true;
+	if (ss->state == SMTP_MAIL && smtp_transaction_due(ss->job) > 1)
+		ss->reply.state = REPLY_BAD;
+}
+
+/* Nothing came behind nonsense: it was the reply. */
+static bool
+end_nonsense(struct smtp_session *ss)
+{
+	if (!ss->reply.odd || ss->reply.code || ss->state == SMTP_BODY || ss->state == SMTP_DEAD)
+		return false;
+	ss->reply.state = REPLY_BAD;
+	replied(ss);
+	return true;
+}
+
 /* Replies that are complete are handed out. While the body is sent, what the server says waits:
  * it is the answer to the dot. */
 static void
@@ -407,11 +450,14 @@ read_replies(struct smtp_session *ss)
 			return;
 		rs = reply_feed(&ss->reply, in, &used);
 		stream_consume(ss->stream, used);
-		if (rs == REPLY_MORE)
+		if (ss->reply.odd && ss->reply.code == 0)
+			hear_nonsense(ss);
+		if (rs == REPLY_MORE && ss->reply.state == REPLY_MORE)
 			return;
 		replied(ss);
 		if (ss->state != SMTP_DEAD)
 			reply_clear(&ss->reply);
+		ss->is_nonsense = false;
 	}
 }
 
@@ -421,7 +467,10 @@ on_readable(void *ctx)
 	struct smtp_session *ss = ctx;
 
 	enter(ss);
-	read_replies(ss);
+	if (ss->state == SMTP_BODY)
+		smtp_transaction_spoken(ss->job);
+	else
+		read_replies(ss);
 	leave(ss);
 }
 
@@ -443,7 +492,7 @@ on_closed(void *ctx, int err)
 
 	enter(ss);
 	read_replies(ss);
-	if (ss->state == SMTP_DEAD)
+	if (ss->state == SMTP_DEAD || end_nonsense(ss))
 		goto out;
 	if (!ss->job) {
 		smtp_session_close(ss);
@@ -485,7 +534,7 @@ on_connected(void *ctx, int err, struct stream *st)
 		return;
 	}
 	smtp_session_move(ss, SMTP_GREETING);
-	stream_deadline(st, ss->o.svc->p->smtp_helo_timeout);
+	smtp_session_expect(ss, ss->o.svc->p->smtp_helo_timeout);
 }
 
 /* The session outlives the delivery that it was made for. */
@@ -563,14 +612,12 @@ void
 smtp_session_release(struct smtp_session *ss, bool is_dirty)
 {
 	ss->job = NULL;
-	if (ss->is_broken) {
-		smtp_session_close(ss);
-		return;
-	}
 	if (ss->state != SMTP_READY)
 		smtp_session_move(ss, SMTP_READY);
 	remember_tls(ss);
-	if (is_dirty) {
+	if (ss->is_broken) {
+		smtp_session_quit(ss);
+	} else if (is_dirty) {
 		smtp_session_move(ss, SMTP_RSET);
 		list_ending(ss);
 		smtp_session_command(ss, ss->o.svc->p->smtp_rset_timeout, "RSET");

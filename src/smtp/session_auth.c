@@ -104,6 +104,6 @@ smtp_session_auth_replied(struct smtp_session *ss)
 		struct status st = smtp_error_auth_said(
 		    &ss->arena, ss->peer, &ss->reply, !ss->o.svc->p->smtp_sasl_auth_soft_bounce);
 
-		smtp_session_fail(ss, &st, !ss->is_broken, false);
+		smtp_session_fail(ss, &st, true, false);
 	}
 }

@@ -106,7 +106,13 @@ set_deadline(struct smtp_job *j)
 		     : j->t.got <= j->t.n ? p->smtp_rcpt_timeout
 					  : p->smtp_data_init_timeout;
 
-	stream_deadline(j->session->stream, ms);
+	smtp_session_expect(j->session, ms);
+}
+
+size_t
+smtp_transaction_due(const struct smtp_job *j)
+{
+	return j->t.sent - j->t.got;
 }
 
 /* Sends what may be sent now. False: the transaction is over, and gone. */
@@ -215,6 +221,10 @@ spoke_early(struct smtp_job *j)
 		return false;
 	reply_clear(&ss->reply);
 	reply_feed(&ss->reply, in, &used);
+	if (ss->reply.state == REPLY_MORE) { /* the rest comes, or this is no reply */
+		reply_clear(&ss->reply);
+		return false;
+	}
 	st = smtp_error_said(&j->arena, ss->peer, &ss->reply, "end of DATA command");
 	if (ss->reply.state != REPLY_DONE || reply_class(&ss->reply) != 5)
 		st.cls = STATUS_TEMP;
@@ -249,10 +259,17 @@ send_body(struct smtp_job *j)
 		return;
 	}
 	smtp_session_move(j->session, SMTP_DOT);
-	stream_deadline(st, j->svc->p->smtp_data_done_timeout);
+	smtp_session_expect(j->session, j->svc->p->smtp_data_done_timeout);
 	stream_flush(st);
 	body_close(t->body);
 	t->body = NULL;
+}
+
+/* Nobody has to send 50 MB to hear what was said after the first of them. */
+void
+smtp_transaction_spoken(struct smtp_job *j)
+{
+	spoke_early(j);
 }
 
 static void
@@ -400,7 +417,7 @@ smtp_transaction_replied(struct smtp_job *j)
 	struct smtp_session *ss = j->session;
 	size_t i = j->t.got;
 
-	if (was_dead(j) && ss->is_broken) {
+	if (was_dead(j) && (ss->is_broken || ss->reply.state == REPLY_BAD)) {
 		try_again(j);
 		return;
 	}
@@ -439,8 +456,10 @@ void
 smtp_transaction_lost(struct smtp_job *j, int err)
 {
 	struct smtp_session *ss = j->session;
-	const char *phase = ss->state == SMTP_DOT    ? smtp_phase_dot
-			    : ss->state == SMTP_BODY ? smtp_phase_body
+	/* The dot is the last that leaves: while there is output it has not. */
+	bool is_sent = ss->state == SMTP_DOT && buf_str(stream_out(ss->stream)).n == 0;
+	const char *phase = is_sent                  ? smtp_phase_dot
+			    : ss->state >= SMTP_BODY ? smtp_phase_body
 			    : j->t.got == 0          ? smtp_phase_mail
 			    : j->t.got <= j->t.n     ? smtp_phase_rcpt
 						     : smtp_phase_data;

@@ -1,7 +1,7 @@
 /*
  * reply.h - SMTP replies as a client reads them, from a server that may be hostile.
  * THREAD one at a time.  OWNS its buffers until reply_fini.
- * ERRORS REPLY_BAD: what came is no SMTP reply. The session cannot be used any more.
+ * ERRORS REPLY_BAD: lines without end. The session cannot be used any more.
  * SEE    RFC 5321 4.2.
  */
 #pragma once
@@ -10,7 +10,7 @@
 
 enum {
 	REPLY_LINE_MAX = 2048,  /* bytes kept of a line; surplus is dropped */
-	REPLY_LINES_MAX = 100,  /* lines of one reply; more is REPLY_BAD */
+	REPLY_LINES_MAX = 1000, /* lines of one reply; more is REPLY_BAD */
 	REPLY_KEEP_MAX = 16384, /* bytes kept of one reply; lines that do not fit are dropped */
 	REPLY_TEXT_MAX = 2048,  /* of the joined text, as Postfix */
 };
@@ -18,15 +18,16 @@ enum {
 enum reply_state {
 	REPLY_MORE, /* all bytes used, the reply goes on */
 	REPLY_DONE, /* complete; bytes behind it are the next reply's */
-	REPLY_BAD,  /* no three digits, codes that differ, too many lines: see reply_text */
+	REPLY_BAD,  /* too many lines: see reply_text */
 };
 
 struct reply {
-	unsigned code;                  /* 200..599; 0 until the first line was read */
+	unsigned code;                  /* 200..599, of the last line that has one; 0 = none yet */
 	unsigned short subject, detail; /* of the enhanced code in the last line; 0.0 = none */
 	unsigned short line_count;
 	enum reply_state state;
 	bool enhanced;   /* the last line had an enhanced code that fits the reply code */
+	bool odd;        /* a line had no code: its text is kept, and the reply goes on */
 	struct buf line; /* the line being read */
 	struct buf lines;
 };
