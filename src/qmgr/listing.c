@@ -53,6 +53,7 @@ struct qmgr_listing {
 	struct listing_walk *walk; /* of the queue it is at */
 	int64_t walk_began;        /* ms of the loop */
 	struct seen *seen;         /* in active/, by that walk */
+	struct seen *told;         /* without a file when it was, and perhaps not for long */
 	bool from_files;           /* deferred mail, too: memory does not have it yet */
 	size_t ids;                /* deferred mail whose details are in its files */
 	char id[FILES][SPOOL_ID_MAX];
@@ -112,12 +113,30 @@ freed(struct post *p)
 }
 
 static void
-seen_forget(struct qmgr_listing *l)
+seen_add(struct seen **set, const char *id)
+{
+	struct seen *s = MEM_NEW(struct seen), **head = set;
+
+	snprintf(s->id, sizeof(s->id), "%s", id);
+	HASH_ADD_STR(*head, id, s);
+}
+
+static bool
+seen_has(struct seen *set, const char *id)
+{
+	struct seen *s;
+
+	HASH_FIND_STR(set, id, s);
+	return s != NULL;
+}
+
+static void
+seen_forget(struct seen **set)
 {
 	struct seen *s, *next;
 
-	HASH_ITER (hh, l->seen, s, next) {
-		HASH_DEL(l->seen, s);
+	HASH_ITER (hh, *set, s, next) {
+		HASH_DEL(*set, s);
 		mem_free(s);
 	}
 }
@@ -130,7 +149,8 @@ end(struct qmgr_listing *l)
 	timer_stop(&l->timer);
 	listing_walk_free(l->walk);
 	listing_reader_free(l->reader);
-	seen_forget(l);
+	seen_forget(&l->seen);
+	seen_forget(&l->told);
 	buf_fini(&l->out);
 	post_to(l->home, &l->post, freed); /* behind the pieces */
 }
@@ -187,24 +207,13 @@ static int
 put_each(void *ctx, const struct listing *m)
 {
 	struct qmgr_listing *l = ctx;
-	struct seen *s;
 
+	if (seen_has(l->told, m->id))
+		return 0;
 	put(l, m);
-	if (*l->queue == QUEUE_ACTIVE) {
-		s = MEM_NEW(struct seen);
-		snprintf(s->id, sizeof(s->id), "%s", m->id);
-		HASH_ADD_STR(l->seen, id, s);
-	}
+	if (*l->queue == QUEUE_ACTIVE)
+		seen_add(&l->seen, m->id);
 	return 0;
-}
-
-static bool
-is_seen(const struct qmgr_listing *l, const char *id)
-{
-	struct seen *s;
-
-	HASH_FIND_STR(l->seen, id, s);
-	return s != NULL;
 }
 
 static void
@@ -231,6 +240,21 @@ read_work(struct lane_job *job)
 		walk_read(l);
 }
 
+/* Of deferred mail that rests, as if it had its log. */
+static void
+put_reasons(struct arena *a, const struct qmgr_message *m, struct listing *shown)
+{
+	struct listing_recipient *to = arena_alloc(a, (m->envelope.rcpt_count + 1) * sizeof(*to));
+	const struct qmgr_record *rec;
+
+	shown->rcpt = to;
+	shown->rcpt_count = 0;
+	STAILQ_FOREACH (rec, &m->records, link)
+		if (rec->log == QUEUE_DEFER && shown->rcpt_count < m->envelope.rcpt_count)
+			to[shown->rcpt_count++] = listing_of_entry(a, &rec->entry);
+	shown->attempts = m->attempts + 1;
+}
+
 /* Behind the walk over active/: what it cannot have seen. */
 static void
 put_young(struct qmgr_listing *l)
@@ -245,9 +269,17 @@ put_young(struct qmgr_listing *l)
 		if (m->mail == NULL &&
 		    (m->filed_at < l->walk_began || m->state != MESSAGE_DELIVERING))
 			continue;
-		if (is_seen(l, m->id))
+		if (seen_has(l->seen, m->id))
 			continue;
-		listing_of_envelope(&a, QUEUE_ACTIVE, m->id, &m->envelope, &shown);
+		listing_of_envelope(&a,
+		    m->rest == REST_NONE       ? QUEUE_ACTIVE
+		    : m->rest == REST_DEFERRED ? QUEUE_DEFERRED
+					       : QUEUE_INCOMING,
+		    m->id, &m->envelope, &shown);
+		if (m->rest == REST_DEFERRED)
+			put_reasons(&a, m, &shown);
+		if (m->rest != REST_NONE)
+			seen_add(&l->told, m->id);
 		put(l, &shown);
 		arena_fini(&a);
 	}
@@ -265,7 +297,7 @@ read_done(struct lane_job *job)
 		l->from_files = false;
 		if (*l->queue == QUEUE_ACTIVE)
 			put_young(l);
-		seen_forget(l);
+		seen_forget(&l->seen);
 		l->queue++;
 	}
 	if (l->ended)
@@ -310,7 +342,7 @@ memory_read(struct qmgr_listing *l)
 		const struct qmgr_deferred *d = index_at(ix, l->slot);
 		struct listing m;
 
-		if (d == NULL)
+		if (d == NULL || seen_has(l->told, index_id(d)))
 			continue;
 		if (buf_str(&l->out).n >= PIECE_FULL)
 			break;
