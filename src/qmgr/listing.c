@@ -52,14 +52,13 @@ struct qmgr_listing {
 	struct listing_reader *reader;
 	struct listing_walk *walk; /* of the queue it is at */
 	int64_t walk_began;        /* ms of the loop */
-	struct seen *seen;         /* in active/, by that walk */
-	struct seen *told;         /* without a file when it was, and perhaps not for long */
+	struct seen *seen;         /* shown of the active ones, with a file or without */
 	bool from_files;           /* deferred mail, too: memory does not have it yet */
 	size_t ids;                /* deferred mail whose details are in its files */
 	char id[FILES][SPOOL_ID_MAX];
 };
 
-/* A message that a walk has shown. */
+/* A message that was shown. */
 struct seen {
 	UT_hash_handle hh;
 	char id[SPOOL_ID_MAX];
@@ -113,30 +112,30 @@ freed(struct post *p)
 }
 
 static void
-seen_add(struct seen **set, const char *id)
+seen_add(struct qmgr_listing *l, const char *id)
 {
-	struct seen *s = MEM_NEW(struct seen), **head = set;
+	struct seen *s = MEM_NEW(struct seen);
 
 	snprintf(s->id, sizeof(s->id), "%s", id);
-	HASH_ADD_STR(*head, id, s);
+	HASH_ADD_STR(l->seen, id, s);
 }
 
 static bool
-seen_has(struct seen *set, const char *id)
+is_seen(const struct qmgr_listing *l, const char *id)
 {
 	struct seen *s;
 
-	HASH_FIND_STR(set, id, s);
+	HASH_FIND_STR(l->seen, id, s);
 	return s != NULL;
 }
 
 static void
-seen_forget(struct seen **set)
+seen_forget(struct qmgr_listing *l)
 {
 	struct seen *s, *next;
 
-	HASH_ITER (hh, *set, s, next) {
-		HASH_DEL(*set, s);
+	HASH_ITER (hh, l->seen, s, next) {
+		HASH_DEL(l->seen, s);
 		mem_free(s);
 	}
 }
@@ -149,8 +148,7 @@ end(struct qmgr_listing *l)
 	timer_stop(&l->timer);
 	listing_walk_free(l->walk);
 	listing_reader_free(l->reader);
-	seen_forget(&l->seen);
-	seen_forget(&l->told);
+	seen_forget(l);
 	buf_fini(&l->out);
 	post_to(l->home, &l->post, freed); /* behind the pieces */
 }
@@ -208,11 +206,12 @@ put_each(void *ctx, const struct listing *m)
 {
 	struct qmgr_listing *l = ctx;
 
-	if (seen_has(l->told, m->id))
+	/* What was active may be elsewhere by now. */
+	if (is_seen(l, m->id))
 		return 0;
 	put(l, m);
 	if (*l->queue == QUEUE_ACTIVE)
-		seen_add(&l->seen, m->id);
+		seen_add(l, m->id);
 	return 0;
 }
 
@@ -269,7 +268,7 @@ put_young(struct qmgr_listing *l)
 		if (m->mail == NULL &&
 		    (m->filed_at < l->walk_began || m->state != MESSAGE_DELIVERING))
 			continue;
-		if (seen_has(l->seen, m->id))
+		if (is_seen(l, m->id))
 			continue;
 		listing_of_envelope(&a,
 		    m->rest == REST_NONE       ? QUEUE_ACTIVE
@@ -278,8 +277,7 @@ put_young(struct qmgr_listing *l)
 		    m->id, &m->envelope, &shown);
 		if (m->rest == REST_DEFERRED)
 			put_reasons(&a, m, &shown);
-		if (m->rest != REST_NONE)
-			seen_add(&l->told, m->id);
+		seen_add(l, m->id);
 		put(l, &shown);
 		arena_fini(&a);
 	}
@@ -297,7 +295,6 @@ read_done(struct lane_job *job)
 		l->from_files = false;
 		if (*l->queue == QUEUE_ACTIVE)
 			put_young(l);
-		seen_forget(&l->seen);
 		l->queue++;
 	}
 	if (l->ended)
@@ -342,7 +339,7 @@ memory_read(struct qmgr_listing *l)
 		const struct qmgr_deferred *d = index_at(ix, l->slot);
 		struct listing m;
 
-		if (d == NULL || seen_has(l->told, index_id(d)))
+		if (d == NULL || is_seen(l, index_id(d)))
 			continue;
 		if (buf_str(&l->out).n >= PIECE_FULL)
 			break;

@@ -176,8 +176,14 @@ qmgr_young_rests(struct qmgr_message *m)
 static void
 try_again(struct qmgr_message *m)
 {
+	struct qmgr_record *rec;
+
 	wake(m);
+	STAILQ_FOREACH (rec, &m->records, link)
+		m->envelope.rcpt[rec->ordinal].done |= rec->done; /* marked in the journal before */
 	STAILQ_INIT(&m->records);
+	receipt_drop(m->came);
+	m->came = NULL;
 	m->has_deferred = false;
 	m->flushes = m->q->flushes;
 	m->attempts++;
@@ -320,6 +326,8 @@ qmgr_young_marks(struct qmgr_message *m)
 		m->envelope.rcpt[rec->ordinal].done = true;
 	}
 	STAILQ_INIT(&m->records);
+	receipt_drop(m->came);
+	m->came = NULL;
 	return true;
 }
 

@@ -102,8 +102,7 @@ remember_tls(struct smtp_session *ss)
 		return;
 	ts = stream_tls_session(ss->stream);
 	if (ts)
-		smtp_tls_remember(
-		    ss->smtp, arena_printf(&ss->arena, "%s %s", ss->o.svc->name, ss->address), ts);
+		smtp_tls_remember(ss->smtp, smtp_session_tls_key(ss), ts);
 }
 
 static void
@@ -176,6 +175,24 @@ smtp_session_command(struct smtp_session *ss, int64_t timeout_ms, const char *fm
 	stream_flush(ss->stream);
 }
 
+static enum delivery_cause
+cause_of(const struct smtp_session *ss, const struct status *st)
+{
+	switch ((enum smtp_state)ss->state) {
+	case SMTP_CONNECT:
+		return ss->is_own ? CAUSE_OWN : CAUSE_CONNECT;
+	case SMTP_STARTTLS:
+	case SMTP_TLS:
+		return smtp_cause_of(st, CAUSE_TLS);
+	case SMTP_AUTH: /* RFC 4954 6: 535 and its kin are for good, 454 may pass */
+		return st->smtp / 100 == 4 ? smtp_cause_of(st, CAUSE_AUTH) : CAUSE_AUTH;
+	default:
+		break;
+	}
+	/* What TLS lacks before it begins is said by us: 4.7.4. */
+	return smtp_cause_of(st, st->smtp == 0 && st->subject == 7 ? CAUSE_TLS : CAUSE_SESSION);
+}
+
 void
 smtp_session_fail(struct smtp_session *ss, const struct status *st, bool polite, bool plain)
 {
@@ -183,6 +200,7 @@ smtp_session_fail(struct smtp_session *ss, const struct status *st, bool polite,
 	struct status copy = status_copy(&j->arena, st);
 	bool is_connect = ss->state == SMTP_CONNECT;
 
+	j->cause = cause_of(ss, st);
 	enter(ss);
 	ss->job = NULL;
 	if (polite)
@@ -300,13 +318,22 @@ smtp_session_set_up(struct smtp_session *ss)
 {
 	bool has_tls = stream_tls(ss->stream) != NULL;
 
-	if (!has_tls && ss->o.level != TLS_NONE) {
+	/* Words behind the answer to EHLO answer commands that somebody else sent (CVE-2009-3555).
+	 */
+	if (has_tls && ss->o.svc->p->smtp_tls_block_early_mail_reply &&
+	    stream_in(ss->stream).n > 0) {
+		struct status st = smtp_error_early(&ss->arena, ss->peer);
+
+		smtp_session_fail(ss, &st, false, false);
+		return;
+	}
+	if (!has_tls && ss->o.policy.level != TLS_NONE) {
 		if (ss->o.tls && (ss->ehlo.ext & ESMTP_STARTTLS)) {
 			smtp_session_move(ss, SMTP_STARTTLS);
 			smtp_session_command(ss, ss->o.svc->p->smtp_starttls_timeout, "STARTTLS");
 			return;
 		}
-		if (ss->o.level >= TLS_ENCRYPT) {
+		if (ss->o.policy.level >= TLS_ENCRYPT) {
 			struct status st = smtp_error_tls_not_offered(&ss->arena, ss->peer);
 
 			smtp_session_fail(ss, &st, true, false);
@@ -441,6 +468,9 @@ on_connected(void *ctx, int err, struct stream *st)
 	if (err < 0) {
 		struct status failed = smtp_error_connect(&ss->arena, ss->address, err);
 
+		ss->is_own = err == -EMFILE || err == -ENFILE || err == -ENOBUFS ||
+			     err == -ENOMEM || err == -EADDRNOTAVAIL;
+
 		smtp_session_fail(ss, &failed, false, false);
 		return;
 	}
@@ -454,6 +484,18 @@ on_connected(void *ctx, int err, struct stream *st)
 	}
 	smtp_session_move(ss, SMTP_GREETING);
 	stream_deadline(st, ss->o.svc->p->smtp_helo_timeout);
+}
+
+/* The session outlives the delivery that it was made for. */
+static void
+copy_policy(struct arena *a, struct smtp_policy *po)
+{
+	const char **texts[] = {&po->protocols, &po->ciphers, &po->exclude, &po->match,
+	    &po->servername, &po->trust_anchors};
+
+	for (size_t i = 0; i < PP_COUNT(texts); i++)
+		if (*texts[i])
+			*texts[i] = arena_strdup(a, *texts[i]);
 }
 
 static void
@@ -475,6 +517,7 @@ copy_options(struct smtp_session *ss, const struct smtp_session_options *o)
 		ss->o.user = arena_strdup(&ss->arena, o->user);
 		ss->o.password = arena_strdup(&ss->arena, o->password);
 	}
+	copy_policy(&ss->arena, &ss->o.policy);
 	if (o->tls)
 		tls_context_ref(o->tls);
 }

@@ -286,6 +286,23 @@ def test_rush_flushed(scratch):
     assert len(sink.wait(count)) == count
 
 
+def test_rush_half_done(scratch):
+    """Who has it gets it no second time when what rests is flushed."""
+    later = ["r1@dest.test"]
+    sink = pp_peers.Sink(scratch, answer=lambda verb, argument: "450 4.3.0 later" if verb == "RCPT" and any(
+        name in argument for name in later) else None)
+    system = pp_harness.Pennypost(scratch).relay_to(sink).start()
+    with system.client() as client:
+        for _ in range(100):
+            client.sendmail("sender@client.test", ["r0@dest.test", "r1@dest.test"], "Subject: test\r\n\r\nhello\r\n")
+    sink.wait(100)
+    later.clear()
+    while True:
+        system.must("postqueue", "-f")
+        if not listed(system):
+            break
+    assert sorted(r for m in sink.mails for r in m.recipients) == ["r0@dest.test"] * 100 + ["r1@dest.test"] * 100
+
 def test_rush_killed(scratch):
     """Waiting for its delivery, and for room among the active."""
     gate, other = Gate(), pp_peers.Sink(scratch)
