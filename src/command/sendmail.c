@@ -61,7 +61,7 @@ load(struct config_source *src, struct config **ret)
 static int
 load_config(struct sendmail *sm)
 {
-	struct config_source src = {.environ = environ, .is_root = geteuid() == 0};
+	struct config_source src = {.environ = environ, .is_root = geteuid() == 0, .is_mute = true};
 	const char *option = option_dir(sm);
 	int rc;
 
