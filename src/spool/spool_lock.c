@@ -137,3 +137,25 @@ spool_lock_test(const struct spool *s, pid_t *ret_holder)
 	fsio_close(fd);
 	return rc;
 }
+
+int
+spool_changing_blk(const struct spool *s)
+{
+	int fd = fsio_open_dir(s->dirfd, SPOOL_DELETED);
+	int rc = fd < 0 ? fd : fsio_lock_shared_wait(fd);
+
+	if (rc == 0)
+		return fd;
+	fsio_close(fd);
+	return rc;
+}
+
+bool
+spool_is_changing(const struct spool *s)
+{
+	int fd = fsio_open_dir(s->dirfd, SPOOL_DELETED);
+	bool is_changing = fd >= 0 && fsio_lock(fd, false) == -EWOULDBLOCK;
+
+	fsio_close(fd); /* and with it the lock */
+	return is_changing;
+}
