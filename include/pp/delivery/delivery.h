@@ -39,6 +39,7 @@ struct delivery {
 	int64_t data_size, content_length;
 	struct spool_bytes *bytes; /* or NULL: read active/ID */
 	const char *transport;     /* master.cf name and key: "smtp" */
+	const char *program;       /* of the log lines: "smtp", "relay/smtp"; NULL = transport */
 	const char *nexthop;
 	struct snap *config; /* keeps `service` alive; struct config * is its first member */
 	const struct service *service; /* its master.cf row with its parameters */
@@ -52,7 +53,6 @@ struct delivery {
 	/* The result. hop: set when the destination itself is in trouble (delivery.md 4): it
 	 * throttles. */
 	struct status hop;
-	const char *program;  /* of the log lines: "smtp", "relay/smtp"; NULL = transport */
 	bool is_file_damaged; /* its content cannot be read: qmgr moves it to corrupt/ */
 	unsigned conn_use;
 	const char *relay; /* "host[addr]:port" or "none" */
