@@ -99,8 +99,7 @@ test_class(void **state)
 	open_route(&s, NULL);
 	for (size_t i = 0; i < PP_COUNT(rows); i++)
 		if (class_of(&s, rows[i].address) != rows[i].class)
-			fail_msg("%s: %d", rows[i].address,
-			    class_of(&s, rows[i].address));
+			fail_msg("%s: %d", rows[i].address, class_of(&s, rows[i].address));
 	close_route(&s);
 }
 
@@ -190,8 +189,7 @@ test_interfaces(void **state)
 		struct setup s;
 
 		open_route(&s, extra);
-		assert_int_equal(
-		    class_of(&s, "a@[127.0.0.1]") == ROUTE_LOCAL, rows[i].local);
+		assert_int_equal(class_of(&s, "a@[127.0.0.1]") == ROUTE_LOCAL, rows[i].local);
 		close_route(&s);
 	}
 }
