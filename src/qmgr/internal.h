@@ -14,6 +14,7 @@
 #include "pp/spool/body.h"
 #include "pp/spool/deferlog.h"
 #include "pp/spool/reader.h"
+#include "pp/spool/receipts.h"
 #include "index.h"
 #include "schedule.h"
 
@@ -145,6 +146,7 @@ struct qmgr_message {
 	bool again;        /* asked for after its failure: tried again at once */
 	unsigned flushes;  /* q->flushes when the first recipient was deferred */
 	struct qmgr_record_list records, writing;
+	struct receipt *came, *kept; /* of the deliveries that ended; of those in `writing` */
 	bool is_writing;
 	/* job of the moment */
 	struct lane_job job;

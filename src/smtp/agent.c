@@ -48,7 +48,7 @@ smtp_deliver(void *ctx, struct delivery *d)
 	struct smtp *s = ctx;
 
 	PP_ON(s->loop);
-	PP_ASSERT(s->setup && d->rcpt_count > 0);
+	PP_ASSERT(s->setup);
 	smtp_job_new(s, d);
 }
 

@@ -128,6 +128,7 @@ struct smtp_session {
 	bool is_broken;    /* 421 or garbage: no further transaction */
 	bool is_noted;     /* the warning about missing AUTH was given */
 	bool is_auth_sent; /* AUTH: what follows are bare answers */
+	bool is_own;       /* no connection because of us: out of sockets, memory, ports */
 	struct sasl_exchange *sasl;
 	unsigned uses;
 	int64_t created; /* loop_now */
@@ -232,7 +233,8 @@ struct smtp_job {
 	struct status *last;
 	struct status trouble;
 	enum smtp_trouble kind;
-	bool is_dead; /* settled; waits for password_query */
+	enum delivery_cause cause; /* of the last trouble */
+	bool is_dead;              /* settled; waits for password_query */
 };
 
 static inline struct smtp_hop *
@@ -240,6 +242,8 @@ smtp_job_hop(struct smtp_job *j)
 {
 	return &j->hops[j->hop];
 }
+/* What a reply with this status means for the destination, or `otherwise`. */
+enum delivery_cause smtp_cause_of(const struct status *st, enum delivery_cause otherwise);
 bool smtp_job_open(const struct smtp_job *j, size_t rcpt);
 size_t smtp_job_open_count(const struct smtp_job *j);
 /* A decision about one recipient or all open ones: soft_bounce, then settled or kept for the next
@@ -260,8 +264,8 @@ void smtp_job_session_failed(
 void smtp_job_transaction_done(struct smtp_job *j, enum smtp_trouble kind);
 /* A reused connection was dead: once more, from the start of this hop. */
 void smtp_job_again(struct smtp_job *j);
-/* Settles what is open with st and ends, whatever was tried. */
-void smtp_job_give_up(struct smtp_job *j, const struct status *st, bool is_hop);
+/* Settles what is open with st and ends, whatever was tried. CAUSE_NONE: only this message. */
+void smtp_job_give_up(struct smtp_job *j, const struct status *st, enum delivery_cause cause);
 void smtp_job_break_off(struct smtp_job *j);
 
 void smtp_lookup_start(struct smtp_job *j);

@@ -89,14 +89,27 @@ soften_configuration(struct smtp_job *j)
 			j->last[i] = j->trouble;
 }
 
+/* RFC 5321 3.8: 421 closes the door; RFC 3463 3.8: x.7.z is policy, 3.5: x.4.5 is more than may
+ * pass. Statuses of our own making have no reply code. */
+enum delivery_cause
+smtp_cause_of(const struct status *st, enum delivery_cause otherwise)
+{
+	if (st->smtp == 0 || st->cls != STATUS_TEMP)
+		return otherwise;
+	if (st->subject == 4 && st->detail == 5)
+		return CAUSE_QUOTA;
+	return st->smtp == 421 || st->subject == 7 ? CAUSE_TOLD_OFF : otherwise;
+}
+
 /* Nothing is left to try. */
 static void
 conclude(struct smtp_job *j)
 {
 	struct delivery *d = j->d;
 
-	if (smtp_job_open_count(j) > 0) {
+	if (smtp_job_open_count(j) > 0 || d->rcpt_count == 0) {
 		soften_configuration(j);
+		d->cause = j->cause;
 		if (j->kind != SMTP_TROUBLE_MESSAGE && j->trouble.cls == STATUS_TEMP)
 			d->hop = status_copy(&d->arena, &j->trouble);
 	}
@@ -111,9 +124,12 @@ conclude(struct smtp_job *j)
 }
 
 void
-smtp_job_give_up(struct smtp_job *j, const struct status *st, bool is_hop)
+smtp_job_give_up(struct smtp_job *j, const struct status *st, enum delivery_cause cause)
 {
+	bool is_hop = cause != CAUSE_NONE;
+
 	j->trouble = *st;
+	j->cause = cause;
 	j->kind = is_hop ? SMTP_TROUBLE_SESSION : SMTP_TROUBLE_MESSAGE;
 	for (size_t i = 0; i < j->d->rcpt_count; i++)
 		j->last[i] = *st;
@@ -127,10 +143,12 @@ smtp_job_decide(struct smtp_job *j, size_t rcpt, const struct status *st)
 
 	if (j->svc->p->soft_bounce && own.cls == STATUS_PERM)
 		own.cls = STATUS_TEMP;
-	if (own.cls == STATUS_TEMP)
+	if (own.cls == STATUS_TEMP) {
 		j->last[rcpt] = own;
-	else
+		j->cause = smtp_cause_of(&own, j->cause);
+	} else {
 		delivery_settle(j->d, &j->d->rcpt[rcpt], &own);
+	}
 }
 
 void
@@ -229,6 +247,7 @@ smtp_job_addresses(struct smtp_job *j, const struct status *failed)
 
 		if (j->svc->p->soft_bounce && st.cls == STATUS_PERM)
 			st.cls = STATUS_TEMP;
+		j->cause = CAUSE_NAME;
 		note_trouble(j, &st, SMTP_TROUBLE_LOOKUP);
 	}
 	next_address(j);
@@ -251,7 +270,14 @@ smtp_job_ready(struct smtp_job *j)
 	d->conn_use = j->session->uses;
 	if (d->conn_use == 1)
 		d->connect_us = loop_wall_us();
-	smtp_transaction_start(j);
+	j->cause = CAUSE_NONE;
+	if (d->rcpt_count > 0) {
+		smtp_transaction_start(j);
+		return;
+	}
+	smtp_session_release(j->session, false);
+	j->session = NULL;
+	finish(j);
 }
 
 /* RFC 7435: with level may, mail that has waited goes in clear rather than not at all; at first it
@@ -308,6 +334,8 @@ smtp_job_transaction_done(struct smtp_job *j, enum smtp_trouble kind)
 		return;
 	}
 	j->kind = kind;
+	if (j->cause == CAUSE_NONE && kind == SMTP_TROUBLE_SESSION)
+		j->cause = CAUSE_SESSION;
 	for (size_t i = 0; i < j->d->rcpt_count; i++) {
 		if (!smtp_job_open(j, i))
 			continue;
@@ -331,7 +359,7 @@ smtp_job_break_off(struct smtp_job *j)
 	if (j->query)
 		resolver_cancel(j->query);
 	j->query = NULL;
-	smtp_job_give_up(j, &st, false);
+	smtp_job_give_up(j, &st, CAUSE_NONE);
 }
 
 void
@@ -368,7 +396,7 @@ smtp_job_new(struct smtp *s, struct delivery *d)
 	if (j->hop_count == 0) {
 		struct status st = smtp_error_syntax(&j->arena, d->nexthop);
 
-		smtp_job_give_up(j, &st, false);
+		smtp_job_give_up(j, &st, CAUSE_NONE);
 		return;
 	}
 	smtp_target_parse(&j->arena, p->smtp_fallback_relay, p->known_tcp_ports, j->svc->port, true,

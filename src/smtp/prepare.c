@@ -57,7 +57,7 @@ on_context(struct smtp_tls_wait *w, struct tls_context *c, const char *error)
 	} else {
 		struct status st = smtp_error_tls_context(&j->arena, error);
 
-		smtp_job_give_up(j, &st, true);
+		smtp_job_give_up(j, &st, CAUSE_OWN);
 	}
 }
 
@@ -78,7 +78,7 @@ find_context(struct smtp_job *j)
 	if (!sv) {
 		struct status st = smtp_error_no_service(&j->arena, j->d->transport);
 
-		smtp_job_give_up(j, &st, false);
+		smtp_job_give_up(j, &st, CAUSE_NONE);
 		return;
 	}
 	j->tls_wait.done = on_context;
@@ -122,7 +122,8 @@ on_password(struct map_query *q)
 	else if (st.cls == STATUS_NONE)
 		find_context(j);
 	else
-		smtp_job_give_up(j, &st, true); /* never without the password it should have */
+		smtp_job_give_up(
+		    j, &st, CAUSE_AUTH); /* never without the password it should have */
 }
 
 void

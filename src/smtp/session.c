@@ -176,6 +176,24 @@ smtp_session_command(struct smtp_session *ss, int64_t timeout_ms, const char *fm
 	stream_flush(ss->stream);
 }
 
+static enum delivery_cause
+cause_of(const struct smtp_session *ss, const struct status *st)
+{
+	switch ((enum smtp_state)ss->state) {
+	case SMTP_CONNECT:
+		return ss->is_own ? CAUSE_OWN : CAUSE_CONNECT;
+	case SMTP_STARTTLS:
+	case SMTP_TLS:
+		return smtp_cause_of(st, CAUSE_TLS);
+	case SMTP_AUTH: /* RFC 4954 6: 535 and its kin are for good, 454 may pass */
+		return st->smtp / 100 == 4 ? smtp_cause_of(st, CAUSE_AUTH) : CAUSE_AUTH;
+	default:
+		break;
+	}
+	/* What TLS lacks before it begins is said by us: 4.7.4. */
+	return smtp_cause_of(st, st->smtp == 0 && st->subject == 7 ? CAUSE_TLS : CAUSE_SESSION);
+}
+
 void
 smtp_session_fail(struct smtp_session *ss, const struct status *st, bool polite, bool plain)
 {
@@ -183,6 +201,7 @@ smtp_session_fail(struct smtp_session *ss, const struct status *st, bool polite,
 	struct status copy = status_copy(&j->arena, st);
 	bool is_connect = ss->state == SMTP_CONNECT;
 
+	j->cause = cause_of(ss, st);
 	enter(ss);
 	ss->job = NULL;
 	if (polite)
@@ -451,6 +470,9 @@ on_connected(void *ctx, int err, struct stream *st)
 	ss->connecting = NULL;
 	if (err < 0) {
 		struct status failed = smtp_error_connect(&ss->arena, ss->address, err);
+
+		ss->is_own = err == -EMFILE || err == -ENFILE || err == -ENOBUFS ||
+			     err == -ENOMEM || err == -EADDRNOTAVAIL;
 
 		smtp_session_fail(ss, &failed, false, false);
 		return;

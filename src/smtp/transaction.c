@@ -337,6 +337,15 @@ data_replied(struct smtp_job *j)
 	return false;
 }
 
+/* First of all: what follows takes its time, and may wait for the log. */
+static void
+note_taken(struct smtp_job *j)
+{
+	for (size_t i = 0; i < j->t.n; i++)
+		if (j->t.is_accepted[i])
+			delivery_taken(j->d, &j->d->rcpt[j->t.rcpt[i]]);
+}
+
 /* RFC 2033 4.2: one reply for each recipient that was accepted, in their order. */
 static void
 lmtp_dot_replied(struct smtp_job *j)
@@ -345,15 +354,16 @@ lmtp_dot_replied(struct smtp_job *j)
 	struct status st;
 	size_t i = 0;
 
+	while (!j->t.is_accepted[i] || j->t.is_answered[i])
+		i++;
 	if (reply_class(&ss->reply) == 2) {
+		delivery_taken(j->d, &j->d->rcpt[j->t.rcpt[i]]);
 		j->d->transmit_us = loop_wall_us();
 		st = reply_status(&j->arena, &ss->reply);
 		st.remote = ss->peer.host;
 	} else {
 		st = smtp_error_said(&j->arena, ss->peer, &ss->reply, "end of DATA command");
 	}
-	while (!j->t.is_accepted[i] || j->t.is_answered[i])
-		i++;
 	j->t.is_answered[i] = true;
 	smtp_job_decide(j, j->t.rcpt[i], &st);
 	if (++j->t.answered < j->t.accepted)
@@ -373,6 +383,7 @@ dot_replied(struct smtp_job *j)
 		return;
 	}
 	if (!j->t.is_empty && reply_class(&ss->reply) == 2) {
+		note_taken(j);
 		j->d->transmit_us = loop_wall_us();
 		st = reply_status(&j->arena, &ss->reply);
 		st.remote = ss->peer.host;

@@ -23,7 +23,7 @@ class Tree:
         self.top = str(top)
         done = subprocess.run(["git", "-C", self.top, "ls-files", "-co", "--exclude-standard"],
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
-        if done.returncode == 0 and os.path.isdir(os.path.join(self.top, ".git")):
+        if done.returncode == 0 and os.path.exists(os.path.join(self.top, ".git")):
             names = done.stdout.decode().splitlines()
         else:
             names = [os.path.relpath(os.path.join(folder, name), self.top)

@@ -16,6 +16,21 @@ struct delivery_agent;
 struct service;
 struct spool_bytes;
 struct params;
+struct receipt;
+
+/* Why the destination itself is in trouble; what qmgr does about it follows from this. */
+enum delivery_cause {
+	CAUSE_NONE,
+	CAUSE_NAME,    /* the name service does not answer, or has no address */
+	CAUSE_CONNECT, /* refused, unreachable, timed out */
+	CAUSE_SESSION, /* it stopped talking, talks no SMTP, or cannot do what is needed */
+	CAUSE_TLS,
+	CAUSE_AUTH,     /* it rejects our credentials: one attempt per interval, which grows */
+	CAUSE_TOLD_OFF, /* it sent us away on purpose (421, 4.7.x): one attempt first, then the rest
+			 */
+	CAUSE_QUOTA,    /* what we may send through it is used up */
+	CAUSE_OWN,      /* nothing of its own: a file or a socket that we could not have */
+};
 
 struct delivery_rcpt {
 	struct recipient rcpt;
@@ -44,15 +59,19 @@ struct delivery {
 	struct snap *config; /* keeps `service` alive; struct config * is its first member */
 	const struct service *service; /* its master.cf row with its parameters */
 	struct delivery_rcpt *rcpt;
-	size_t rcpt_count;
-	bool probe_only; /* a dead destination is tried with this one */
+	size_t rcpt_count; /* 0: a probe, which only sets up a session and tells how it went */
+	/* What outlives a kill of who has received it; set both, or none. */
+	struct receipt *receipt;
+	void (*sign)(struct receipt *r, size_t rcpt);
 	/* Times, microseconds of loop_wall_us, 0 = not reached: in the active queue; handed to the
 	 * agent (qmgr, at deliver()); session ready (none: the agent had nothing to connect); all
 	 * was sent (none: the time of logging counts). */
 	int64_t active_us, start_us, connect_us, transmit_us;
 	/* The result. hop: set when the destination itself is in trouble (delivery.md 4): it
-	 * throttles. */
+	 * throttles. cause: what it was; without hop, too, where it told this message off: that
+	 * does not throttle, but a flush is careful then. */
 	struct status hop;
+	enum delivery_cause cause;
 	bool is_file_damaged; /* its content cannot be read: qmgr moves it to corrupt/ */
 	unsigned conn_use;
 	const char *relay; /* "host[addr]:port" or "none" */
@@ -73,6 +92,10 @@ struct delivery_agent {
 	void (*deliver)(void *ctx, struct delivery *d);
 };
 
+/* The receiver has taken it for this one: noted at once. To be called for all whom a final reply is
+ * for when it has been read, before anything else: who is killed from then on does not deliver to
+ * them again. */
+void delivery_taken(const struct delivery *d, const struct delivery_rcpt *r);
 /* Settles one recipient: copies the status into d's arena and logs its line
  * ("ID: to=<r>, relay=R, delay=.., delays=a/b/c/d, dsn=.., status=sent (text)"). */
 void delivery_settle(struct delivery *d, struct delivery_rcpt *r, const struct status *st);
