@@ -327,7 +327,7 @@ flush_site(struct postqueue *pq, const char *site)
 	    &err);
 	if (rc < 0)
 		command_fatal(&pq->command, "fast_flush_domains: %s", buf_cstr(&err));
-	rc = domainlist_match_blk(domains, str_of(site));
+	rc = domainlist_match_blk(domains, str_of(site), NULL);
 	domainlist_unref(domains);
 	buf_fini(&err);
 	if (rc < 0)

@@ -253,3 +253,14 @@ config_dir(const char *option, char *const *environ, bool *ret_required)
 	*ret_required = false;
 	return CONFIG_DIR_DEFAULT;
 }
+
+const char *
+config_service_program(const struct config *cfg, const struct service *s, struct arena *a)
+{
+	struct str own = str_of(s->params->syslog_name);
+	struct str common = str_of(cfg->params->syslog_name);
+
+	if (own.n > common.n + 1 && str_starts(own, common) && own.p[common.n] == '/')
+		return arena_printf(a, "%s/%s", own.p + common.n + 1, s->command);
+	return arena_strdup(a, s->command);
+}

@@ -117,6 +117,7 @@ all_created(struct daemon *d)
 	    .loop = d->qmgr_loop,
 	    .setup = d->gen->cleanup,
 	    .disk = d->disk,
+	    .slow = d->slow,
 	    .background = d->background,
 	    .io = d->io_loops,
 	    .io_count = d->io_count,

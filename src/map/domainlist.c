@@ -170,7 +170,7 @@ match_name(const struct domainlist *l, struct str pattern, struct str domain)
 
 /* The domain, then its parents, bare or with their dot. */
 static int
-match_table(const struct domainlist *l, struct map *m, struct str domain)
+match_table(const struct domainlist *l, struct map *m, struct str domain, struct buf *why)
 {
 	struct map_key keys[MAP_KEYS_MAX];
 	struct buf value;
@@ -184,12 +184,14 @@ match_table(const struct domainlist *l, struct map *m, struct str domain)
 			    str_from(domain, l->flags & DOMAINLIST_PARENTS ? i + 1 : i), true};
 	buf_init(&value, MAP_VALUE_MAX);
 	rc = map_find_keys_blk(m, keys, n, &value, NULL);
+	if (rc < 0 && why)
+		buf_add(why, buf_str(&value));
 	buf_fini(&value);
 	return rc;
 }
 
 static int
-match(const struct domainlist *l, struct str domain, bool may_block)
+match(const struct domainlist *l, struct str domain, bool may_block, struct buf *why)
 {
 	if (domain.n == 0 || domain.n > DOMAIN_MAX)
 		return 0;
@@ -199,7 +201,7 @@ match(const struct domainlist *l, struct str domain, bool may_block)
 		if (e->map == NULL)
 			rc = match_name(l, e->name, domain);
 		else if (may_block || map_is_static(e->map))
-			rc = match_table(l, e->map, domain);
+			rc = match_table(l, e->map, domain, why);
 		else
 			return -EAGAIN;
 		if (rc != 0)
@@ -208,16 +210,25 @@ match(const struct domainlist *l, struct str domain, bool may_block)
 	return 0;
 }
 
-int
-domainlist_match(const struct domainlist *l, struct str domain)
+bool
+domainlist_is_static(const struct domainlist *l)
 {
-	return match(l, domain, false);
+	for (const struct element *e = l->first; e; e = e->next)
+		if (e->map != NULL && !map_is_static(e->map))
+			return false;
+	return true;
 }
 
 int
-domainlist_match_blk(struct domainlist *l, struct str domain)
+domainlist_match(const struct domainlist *l, struct str domain)
 {
-	return match(l, domain, true);
+	return match(l, domain, false, NULL);
+}
+
+int
+domainlist_match_blk(const struct domainlist *l, struct str domain, struct buf *why)
+{
+	return match(l, domain, true, why);
 }
 
 uint64_t
@@ -231,7 +242,7 @@ query_work(struct lane_job *job)
 {
 	struct domainlist_query *q = PP_CONTAINER(job, struct domainlist_query, job);
 
-	q->result = domainlist_match_blk(q->list, q->domain);
+	q->result = domainlist_match_blk(q->list, q->domain, NULL);
 }
 
 static void

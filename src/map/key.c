@@ -82,23 +82,26 @@ struct parts {
 
 /* Names that hold a delimiter of their own are not split: owner-list, list-request. */
 static bool
-is_whole(struct str user)
+is_whole(struct str user, struct str delimiters)
 {
-	return str_eq(user, STR("mailer-daemon")) || str_eq(user, STR("double-bounce")) ||
-	       str_starts(user, STR("owner-")) || str_ends(user, STR("-request"));
+	if (str_caseeq(user, STR("mailer-daemon")) || str_caseeq(user, STR("double-bounce")))
+		return true;
+	return str_index(delimiters, '-') < delimiters.n &&
+	       (str_casestarts(user, STR("owner-")) ||
+		   (user.n >= 8 && str_caseeq(str_from(user, user.n - 8), STR("-request"))));
 }
 
 static struct parts
-split(struct arena *a, struct str address, const char *delimiters)
+split(struct str address, const char *delimiters)
 {
-	struct parts p = {.whole = arena_lower(a, address)};
+	struct parts p = {.whole = address};
 	size_t at = str_rindex(p.whole, '@');
 	struct str set = str_of(delimiters ? delimiters : "");
 
 	p.user = p.plain = str_head(p.whole, at);
 	p.has_domain = at < p.whole.n;
 	p.domain = str_from(p.whole, at + 1);
-	for (size_t i = 1; i < p.user.n && !is_whole(p.user); i++) {
+	for (size_t i = 1; i < p.user.n && !is_whole(p.user, set); i++) {
 		if (str_index(set, p.user.p[i]) == set.n)
 			continue;
 		p.plain = str_head(p.user, i);
@@ -121,7 +124,7 @@ void
 key_access_address(struct arena *a, struct str address, const char *delimiters, bool is_parents,
     const char *null_key, struct map_keys *to)
 {
-	struct parts p = split(a, address, delimiters);
+	struct parts p = split(arena_lower(a, address), delimiters);
 
 	to->n = 0;
 	if (address.n == 0) {
@@ -142,7 +145,7 @@ void
 key_transport(struct arena *a, struct str address, const char *delimiters, bool is_parents,
     struct map_keys *to)
 {
-	struct parts p = split(a, address, delimiters);
+	struct parts p = split(address, delimiters);
 
 	to->n = 0;
 	add_whole(a, to, &p);
@@ -150,29 +153,38 @@ key_transport(struct arena *a, struct str address, const char *delimiters, bool 
 		add(to, p.domain, true);
 		add_parents(to, p.domain, is_parents);
 	}
-	add(to, STR("*"), true);
+	add(to, STR("*"), false); /* Postfix asks patterns for it, too */
+}
+
+static void
+add_address(struct arena *a, struct map_keys *to, const struct parts *p, bool is_local)
+{
+	to->n = 0;
+	add_whole(a, to, p);
+	if (is_local && p->has_domain)
+		add(to, p->user, true);
+	if (p->has_extension && (is_local || !p->has_domain))
+		add(to, p->plain, true);
+	if (p->has_domain)
+		add(to, join(a, STR(""), "@", p->domain), true);
 }
 
 void
 key_address(
     struct arena *a, struct str address, const char *delimiters, bool is_local, struct map_keys *to)
 {
-	struct parts p = split(a, address, delimiters);
+	struct parts p = split(arena_lower(a, address), delimiters);
 
-	to->n = 0;
-	add_whole(a, to, &p);
-	if (is_local && p.has_domain)
-		add(to, p.user, true);
-	if (p.has_extension && (is_local || !p.has_domain))
-		add(to, p.plain, true);
-	if (p.has_domain)
-		add(to, join(a, STR(""), "@", p.domain), true);
+	add_address(a, to, &p, is_local);
 }
 
 void
-key_sender(struct arena *a, struct str address, const char *delimiters, struct map_keys *to)
+key_sender(
+    struct arena *a, struct str address, const char *delimiters, bool is_local, struct map_keys *to)
 {
-	key_address(a, address, delimiters, false, to);
+	struct parts p = split(address, delimiters);
+
+	add_address(a, to, &p, is_local);
 }
 
 void

@@ -83,7 +83,7 @@ userlist_match_blk(struct userlist *l, uid_t uid, char name[USERLIST_NAME_MAX])
 
 	if (l->is_everybody)
 		return 1;
-	return rc < 0 ? rc : domainlist_match_blk(l->names, str_of(name));
+	return rc < 0 ? rc : domainlist_match_blk(l->names, str_of(name), NULL);
 }
 
 static void

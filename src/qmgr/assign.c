@@ -1,8 +1,10 @@
 /*
  * assign.c - the recipients of a message to destinations, at most a delivery's worth at a time.
  *
- * A message holds one entry more than it has while this runs: entries for dead destinations are
- * settled on the spot, and the round may only end after the last one.
+ * Where a table has to be read for it, the ways of all recipients are found by one job on the slow
+ * lane; the message is made a file meanwhile, or is taken away, as when its mail was on the way. It
+ * holds one entry more than it has until all are made: entries for dead destinations are settled on
+ * the spot, and the round may only end after the last one.
  */
 #include "internal.h"
 
@@ -44,14 +46,10 @@ struct routed {
 
 /* With a recipient limit of one each recipient is a destination of its own (local delivery). */
 static struct qmgr_destination *
-destination_of(struct qmgr_message *m, struct arena *scratch, const struct recipient *r)
+destination_of(struct qmgr *q, const struct route_hop *hop, const struct recipient *r)
 {
-	struct qmgr *q = m->q;
-	struct route_hop hop;
-
-	route_resolve(q->epoch->setup.route, scratch, m->envelope.sender, r->address, &hop);
-	return qmgr_destination_get(q, hop.transport, hop.nexthop,
-	    qmgr_transport_get(q, hop.transport)->recipient_limit == 1 ? r->address : NULL);
+	return qmgr_destination_get(q, hop->transport, hop->nexthop,
+	    qmgr_transport_get(q, hop->transport)->recipient_limit == 1 ? r->address : NULL);
 }
 
 static void
@@ -69,26 +67,33 @@ make_entries(struct assignment *a, const struct routed *to, size_t n)
 	}
 }
 
-void
-qmgr_assign(struct qmgr_message *m)
+/* The recipients that are left, and the way of each. */
+struct routing {
+	struct lane_job job;
+	struct qmgr_message *m;
+	struct route *route;
+	struct arena arena;
+	const char *sender;
+	struct recipient **rcpt;
+	const char **address;
+	struct route_hop *hop;
+	size_t n;
+};
+
+static void
+assign(struct routing *x)
 {
+	struct qmgr_message *m = x->m;
 	struct assignment a = {.message = m};
-	struct arena scratch = {0};
-	struct routed *to = arena_alloc(&scratch, (m->envelope.rcpt_count + 1) * sizeof(*to));
+	struct routed *to = arena_alloc(&x->arena, (x->n + 1) * sizeof(*to));
 	struct qmgr_entry *e;
-	size_t n = 0;
 
 	TAILQ_INIT(&a.made);
-	m->open_entries = 1;
-	for (size_t i = 0; i < m->envelope.rcpt_count; i++) {
-		struct recipient *r = &m->envelope.rcpt[i];
-
-		if (!r->done)
-			to[n++] = (struct routed){destination_of(m, &scratch, r), r};
-	}
-	if (n > 1)
-		qsort(to, n, sizeof(*to), by_destination);
-	make_entries(&a, to, n);
+	for (size_t i = 0; i < x->n; i++)
+		to[i] = (struct routed){destination_of(m->q, &x->hop[i], x->rcpt[i]), x->rcpt[i]};
+	if (x->n > 1)
+		qsort(to, x->n, sizeof(*to), by_destination);
+	make_entries(&a, to, x->n);
 	while ((e = TAILQ_FIRST(&a.made)) != NULL) {
 		struct qmgr_destination *d = e->dest;
 		struct qmgr_transport *t = d->transport;
@@ -100,6 +105,81 @@ qmgr_assign(struct qmgr_message *m)
 		d->pins--;
 		qmgr_destination_release(d);
 	}
-	arena_fini(&scratch);
-	qmgr_message_entry_done(m);
+}
+
+/* Slow lane, or here when no table has to be read. */
+static void
+find_ways_blk(struct routing *x)
+{
+	for (size_t i = 0; i < x->n; i++)
+		route_resolve_blk(x->route, &x->arena, x->sender, x->address[i], &x->hop[i]);
+}
+
+static void
+routing_work(struct lane_job *job)
+{
+	find_ways_blk(PP_CONTAINER(job, struct routing, job));
+}
+
+static void
+routing_done(struct lane_job *job)
+{
+	struct routing *x = PP_CONTAINER(job, struct routing, job);
+	struct qmgr_message *m = x->m;
+	struct qmgr *q = m->q;
+
+	q->jobs--;
+	if (!qmgr_super_loaded(m)) { /* ordered meanwhile: nothing is begun */
+		assign(x);
+		qmgr_message_entry_done(m);
+	}
+	route_unref(x->route);
+	arena_fini(&x->arena);
+	mem_free(x);
+	qmgr_idle_check(q);
+}
+
+static void
+gather(struct routing *x, struct qmgr_message *m)
+{
+	size_t room = m->envelope.rcpt_count + 1;
+
+	x->m = m;
+	x->route = m->q->epoch->setup.route;
+	x->sender = m->envelope.sender;
+	x->rcpt = arena_alloc(&x->arena, room * sizeof(struct recipient *));
+	x->address = arena_alloc(&x->arena, room * sizeof(const char *));
+	x->hop = arena_alloc(&x->arena, room * sizeof(*x->hop));
+	for (size_t i = 0; i < m->envelope.rcpt_count; i++) {
+		struct recipient *r = &m->envelope.rcpt[i];
+
+		if (r->done)
+			continue;
+		x->rcpt[x->n] = r;
+		x->address[x->n++] = r->address;
+	}
+}
+
+void
+qmgr_assign(struct qmgr_message *m)
+{
+	struct qmgr *q = m->q;
+
+	m->open_entries = 1;
+	if (route_is_static(q->epoch->setup.route)) {
+		struct routing x = {0};
+
+		gather(&x, m);
+		find_ways_blk(&x);
+		assign(&x);
+		arena_fini(&x.arena);
+		qmgr_message_entry_done(m);
+		return;
+	}
+	struct routing *x = MEM_NEW(struct routing);
+
+	gather(x, m);
+	route_ref(x->route);
+	q->jobs++;
+	lane_run(q->o.slow, route_lane_key(x->route), &x->job, routing_work, routing_done);
 }

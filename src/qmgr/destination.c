@@ -170,7 +170,7 @@ refuse(struct qmgr_destination *d, struct qmgr_entry *e)
 	struct arena a = {0};
 	struct status st;
 
-	if (t->service == NULL)
+	if (t->service == NULL && t->agent == NULL)
 		st = status_make(&a, STATUS_TEMP, 3, 0,
 		    "mail transport unavailable: master.cf has no \"%s unix\" row", t->name);
 	else if (t->agent == NULL)
@@ -259,6 +259,7 @@ delivery_make(struct qmgr_entry *e)
 	if (d->bytes)
 		snap_ref(&d->bytes->snap);
 	d->transport = t->name;
+	d->program = t->program;
 	d->nexthop = e->dest->nexthop;
 	d->config = &t->epoch->setup.config->snap;
 	snap_ref(d->config);

@@ -70,8 +70,11 @@ qmgr_transport_get(struct qmgr *q, const char *name)
 	t->epoch = e;
 	TAILQ_INIT(&t->ready);
 	t->service = config_service_find(cfg, "unix", name);
+	t->program = t->service ? config_service_program(cfg, t->service, &e->arena) : "error";
 	if (t->service)
 		t->agent = agent_find(q, t->service->command);
+	else if (strcmp(name, "error") == 0 || strcmp(name, "retry") == 0)
+		t->agent = agent_find(q, "error"); /* what a route may come to needs no row */
 	t->busy_limit =
 	    t->service && t->service->maxproc > 0 ? (unsigned)t->service->maxproc : UINT32_MAX;
 	t->deferred_by_config = in_list(e->params->defer_transports, name);

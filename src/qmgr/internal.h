@@ -36,7 +36,7 @@ TAILQ_HEAD(qmgr_entry_list, qmgr_entry);
 /* A transport: a master.cf row with its limits. Lives as long as the configuration it came from. */
 struct qmgr_transport {
 	UT_hash_handle hh;
-	const char *name;
+	const char *name, *program;     /* program: in log lines */
 	const struct service *service;  /* NULL: not in master.cf */
 	const struct qmgr_agent *agent; /* NULL: no program of ours does it */
 	struct schedule_limits limits;

@@ -1,25 +1,12 @@
 /*
- * route.c - the classes of addresses, and from a recipient to a transport and its next hop.
+ * route.c - one configuration, compiled into a route; and the classes of addresses.
  *
- * One function per step, in Postfix's order: class of the domain, the transport of that class, then
- * the next hop. Maps that override a step (transport_maps, sender_dependent_relayhost_maps, ..)
- * come in as one more step between them. A route is a snapshot, so resolving never waits and any
- * thread may do it; a match list that names a table cannot be answered that way and says so at the
- * start.
+ * A route is a snapshot. Where none of its lists and tables is a file, resolving never waits and
+ * any thread may do it. Tables that are files are asked on a lane, where they notice by themselves
+ * that their file has changed.
  */
 #include <errno.h>
 #include "internal.h"
-#include "pp/runtime/log.h"
-
-struct route {
-	struct snap snap;
-	struct config *config;
-	struct address_rules rules;
-	struct domainlist *lists[ROUTE_DEFAULT]; /* by class; the last class needs none */
-	struct route_channel channels[ROUTE_DEFAULT + 1];
-	struct route_own own;
-	char *names[ROUTE_DEFAULT + 1]; /* the bytes of the channels' transports */
-};
 
 static void
 route_destroy(struct snap *s)
@@ -31,6 +18,8 @@ route_destroy(struct snap *s)
 			domainlist_unref(r->lists[i]);
 	for (unsigned i = 0; i < PP_COUNT(r->names); i++)
 		mem_free(r->names[i]);
+	for (unsigned i = 0; i < PP_COUNT(r->maps); i++)
+		map_unref(r->maps[i]);
 	snap_unref(&r->config->snap);
 	mem_free(r);
 }
@@ -79,11 +68,8 @@ set_list(
 	rc = domainlist_new_blk(value, flags, &r->lists[class], &why);
 	if (rc < 0)
 		buf_printf(err, "%s: %s", name, buf_cstr(&why));
-	else if (domainlist_match(r->lists[class], STR("table.invalid")) == -EAGAIN)
-		log_warn("route",
-		    "%s: tables in this list are not looked up; name the domains here "
-		    "or in a /file",
-		    name);
+	else if (!domainlist_is_static(r->lists[class]))
+		r->is_static = false;
 	buf_fini(&why);
 	return rc;
 }
@@ -114,6 +100,47 @@ set_all(struct route *r, struct buf *err)
 	return rc;
 }
 
+const char *
+route_map_name(enum route_map which)
+{
+	static const char *const names[] = {
+	    [ROUTE_RELOCATED] = "relocated_maps",
+	    [ROUTE_TRANSPORT] = "transport_maps",
+	    [ROUTE_SENDER_TRANSPORT] = "sender_dependent_default_transport_maps",
+	    [ROUTE_SENDER_RELAYHOST] = "sender_dependent_relayhost_maps",
+	};
+
+	return names[which];
+}
+
+static int
+open_maps(struct route *r, struct buf *err)
+{
+	const struct params *p = r->config->params;
+	const char *const specs[] = {
+	    [ROUTE_RELOCATED] = p->relocated_maps,
+	    [ROUTE_TRANSPORT] = p->transport_maps,
+	    [ROUTE_SENDER_TRANSPORT] = p->sender_dependent_default_transport_maps,
+	    [ROUTE_SENDER_RELAYHOST] = p->sender_dependent_relayhost_maps,
+	};
+	struct buf why;
+	int rc = 0;
+
+	buf_init(&why, 1024);
+	for (unsigned i = 0; rc == 0 && i < ROUTE_MAP_COUNT; i++) {
+		if (str_trim(str_of(specs[i])).n == 0)
+			continue;
+		rc = map_open(specs[i], &r->maps[i], &why);
+		if (rc < 0)
+			buf_printf(
+			    err, "%s: %s", route_map_name((enum route_map)i), buf_cstr(&why));
+		else if (!map_is_static(r->maps[i]))
+			r->is_static = false;
+	}
+	buf_fini(&why);
+	return rc;
+}
+
 int
 route_new(struct config *cfg, struct route **ret, struct buf *err)
 {
@@ -124,6 +151,9 @@ route_new(struct config *cfg, struct route **ret, struct buf *err)
 	snap_init(&r->snap, route_destroy);
 	snap_ref(&cfg->snap);
 	r->config = cfg;
+	r->is_static = true;
+	r->is_parents =
+	    domainlist_flags(p->parent_domain_matches_subdomains, "transport_maps") != 0;
 	r->rules = (struct address_rules){
 	    .myorigin = str_trim(str_of(p->myorigin)),
 	    .mydomain = str_trim(str_of(p->mydomain)),
@@ -132,6 +162,8 @@ route_new(struct config *cfg, struct route **ret, struct buf *err)
 	};
 	route_own_init(&r->own, p->inet_interfaces, p->proxy_interfaces);
 	rc = set_all(r, err);
+	if (rc == 0)
+		rc = open_maps(r, err);
 	if (rc < 0) {
 		route_unref(r);
 		return rc;
@@ -140,70 +172,111 @@ route_new(struct config *cfg, struct route **ret, struct buf *err)
 	return 0;
 }
 
-static bool
-listed(const struct route *r, enum route_class class, struct str domain)
+bool
+route_is_static(const struct route *r)
 {
-	return domainlist_match(r->lists[class], domain) > 0;
+	return r->is_static;
 }
 
-enum route_class
-route_class(const struct route *r, struct str address)
+uint64_t
+route_lane_key(const struct route *r)
+{
+	return (uint64_t)(uintptr_t)r >> 6;
+}
+
+/* -EAGAIN: not without asking a table. */
+static int
+find_class(
+    const struct route *r, struct str address, bool may_block, int *ret_class, struct buf *why)
 {
 	struct str local, domain;
 
+	*ret_class = ROUTE_LOCAL;
 	if (!address_split(address, &local, &domain))
-		return ROUTE_LOCAL;
+		return 0;
 	if (domain.n > 1 && domain.p[domain.n - 1] == '.')
 		domain.n--;
-	if (domain.n > 0 && domain.p[0] == '[')
-		return route_own_literal(&r->own, domain) ? ROUTE_LOCAL : ROUTE_DEFAULT;
-	for (unsigned class = ROUTE_LOCAL; class < ROUTE_DEFAULT; class ++)
-		if (listed(r, (enum route_class) class, domain))
-			return (enum route_class) class;
-	return ROUTE_DEFAULT;
+	if (domain.n > 0 && domain.p[0] == '[') {
+		if (!route_own_literal(&r->own, domain))
+			*ret_class = ROUTE_DEFAULT;
+		return 0;
+	}
+	for (; *ret_class < ROUTE_DEFAULT; ++*ret_class) {
+		const struct domainlist *l = r->lists[*ret_class];
+		int rc =
+		    may_block ? domainlist_match_blk(l, domain, why) : domainlist_match(l, domain);
+
+		if (rc != 0)
+			return rc < 0 ? rc : 0;
+	}
+	return 0;
+}
+
+bool
+route_class(const struct route *r, struct str address, enum route_class *ret)
+{
+	int class;
+
+	if (find_class(r, address, false, &class, NULL) < 0)
+		return false;
+	*ret = (enum route_class) class;
+	return true;
+}
+
+int
+route_class_blk(const struct route *r, struct str address, enum route_class *ret, struct buf *why)
+{
+	static const char *const names[] = {
+	    "mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains"};
+	struct buf text;
+	int class, rc;
+
+	buf_init(&text, 1024);
+	rc = find_class(r, address, true, &class, &text);
+	if (rc < 0)
+		buf_printf(why, "%s: %s", names[class],
+		    buf_str(&text).n > 0 ? buf_cstr(&text) : strerror(-rc));
+	else
+		*ret = (enum route_class) class;
+	buf_fini(&text);
+	return rc;
+}
+
+static void
+class_work(struct lane_job *job)
+{
+	struct route_query *q = PP_CONTAINER(job, struct route_query, job);
+	enum route_class class = ROUTE_DEFAULT;
+
+	q->result = route_class_blk(q->route, q->address, &class, &q->why);
+	if (q->result == 0)
+		q->result = class;
+}
+
+static void
+class_done(struct lane_job *job)
+{
+	struct route_query *q = PP_CONTAINER(job, struct route_query, job);
+	struct route *r = q->route;
+
+	q->done(q);
+	route_unref(r);
+}
+
+void
+route_find_class(struct route *r, struct lane *slow, struct route_query *q, struct str address,
+    void (*done)(struct route_query *))
+{
+	route_ref(r);
+	q->route = r;
+	q->address = address;
+	q->done = done;
+	buf_init(&q->why, 2048);
+	lane_run(slow, route_lane_key(r), &q->job, class_work, class_done);
 }
 
 const char *
 route_complete(const struct route *r, struct arena *a, struct str address)
 {
 	return address_qualify(a, address, &r->rules);
-}
-
-/* The next hop when the parameter of the transport names none. */
-static const char *
-next_hop(const struct route *r, struct arena *a, enum route_class class, struct str domain)
-{
-	struct str relayhost = str_trim(str_of(r->config->params->relayhost));
-
-	if ((class == ROUTE_RELAY || class == ROUTE_DEFAULT) && relayhost.n > 0)
-		return arena_str(a, relayhost);
-	if (domain.n == 0)
-		return r->config->params->myhostname;
-	return address_domain_key(a, domain);
-}
-
-void
-route_resolve(const struct route *r, struct arena *a, const char *sender, const char *recipient,
-    struct route_hop *ret)
-{
-	struct str address = str_of(recipient), local, domain;
-	const struct route_channel *channel;
-	enum route_class class;
-
-	if (address.n == 0)
-		address = str_of(
-		    route_complete(r, a, str_of(r->config->params->empty_address_recipient)));
-	if (!address_valid(address)) {
-		ret->transport = "error";
-		ret->nexthop = "5.1.3 bad address syntax";
-		return;
-	}
-	address_split(address, &local, &domain);
-	class = route_class(r, address);
-	channel = &r->channels[class];
-	ret->transport = arena_strdup(a, channel->transport);
-	if (channel->nexthop.n > 0)
-		ret->nexthop = arena_str(a, channel->nexthop);
-	else
-		ret->nexthop = next_hop(r, a, class, domain);
 }

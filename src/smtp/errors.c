@@ -10,6 +10,7 @@
 
 const char *const smtp_phase_greeting = "receiving the initial server greeting";
 const char *const smtp_phase_ehlo = "performing the EHLO handshake";
+const char *const smtp_phase_lhlo = "performing the LHLO handshake";
 const char *const smtp_phase_helo = "performing the HELO handshake";
 const char *const smtp_phase_starttls = "receiving the STARTTLS response";
 const char *const smtp_phase_mail = "sending MAIL FROM";

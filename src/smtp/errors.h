@@ -20,6 +20,7 @@ struct smtp_peer {
 /* Where a session is, as its texts call it. */
 extern const char *const smtp_phase_greeting;
 extern const char *const smtp_phase_ehlo;
+extern const char *const smtp_phase_lhlo;
 extern const char *const smtp_phase_helo;
 extern const char *const smtp_phase_starttls;
 extern const char *const smtp_phase_mail;

@@ -51,6 +51,7 @@ struct smtp_service {
 	int family;                /* AF_INET, AF_INET6, AF_UNSPEC: inet_protocols */
 	int prefer;                /* the same: smtp_address_preference */
 	bool use_dns, use_native, use_dnssec;
+	bool is_lmtp;
 	struct sockaddr_storage bind4, bind6; /* AF_UNSPEC: none */
 };
 
@@ -222,6 +223,7 @@ struct smtp_transaction {
 	bool *is_answered; /* refused by it: the reason is known */
 	size_t sent, got;  /* commands and replies: 0 MAIL, 1..n RCPT, n + 1 DATA */
 	size_t accepted;
+	size_t answered; /* LMTP: of those, by a reply to the dot */
 	bool mail_ok, mail_failed;
 	bool is_empty; /* DATA was accepted with no recipient: a lone dot ends it */
 	bool is_done;  /* nothing more will be sent of it */

@@ -404,11 +404,12 @@ smtp_job_new(struct smtp *s, struct delivery *d)
 		return;
 	}
 	p = j->svc->p;
-	d->program = j->svc->program;
 	d->relay = NULL;
 	j->identity = p->smtp_sender_dependent_authentication && j->svc->passwords ? d->sender : "";
 	smtp_target_parse(
 	    &j->arena, d->nexthop, p->known_tcp_ports, j->svc->port, false, j->hops, &j->hop_count);
+	if (j->svc->is_lmtp)
+		smtp_target_parse_lmtp(&j->arena, p->known_tcp_ports, j->hops, j->hop_count);
 	if (j->hop_count == 0) {
 		struct status st = smtp_error_syntax(&j->arena, d->nexthop);
 

@@ -6,6 +6,7 @@
  * defers. A host of ours in the list cuts it off there: what is worse than ourselves would send it
  * back.
  */
+#include <sys/un.h>
 #include "internal.h"
 #include "pp/runtime/log.h"
 
@@ -138,7 +139,7 @@ on_address(void *ctx, const struct resolver_answer *a)
 		    .host = host,
 		    .canonical = canonical,
 		    .is_secure = a->is_secure};
-		memcpy(t->text, a->address[i].text, sizeof t->text);
+		memcpy(t->text, a->address[i].text, sizeof a->address[i].text);
 		smtp_target_set_port(&t->sa, smtp_job_hop(j)->port);
 		j->target_count++;
 	}
@@ -247,6 +248,32 @@ on_mx(void *ctx, const struct resolver_answer *a)
 	smtp_job_addresses(j, &st);
 }
 
+/* The socket of an LMTP server. Relative paths begin at the queue directory, as Postfix's do. */
+static void
+use_path(struct smtp_job *j)
+{
+	const char *path = smtp_job_hop(j)->host;
+	struct smtp_target *t = ARENA_NEW(&j->arena, struct smtp_target);
+	struct sockaddr_un *un = (struct sockaddr_un *)(void *)&t->sa;
+	const char *whole = path;
+
+	if (*path != '/')
+		whole = arena_printf(&j->arena, "%s/%s", j->svc->p->queue_directory, path);
+	if (strlen(whole) >= sizeof un->sun_path) {
+		struct status st = smtp_error_syntax(&j->arena, smtp_job_hop(j)->text);
+
+		smtp_job_addresses(j, &st);
+		return;
+	}
+	un->sun_family = AF_UNIX;
+	memcpy(un->sun_path, whole, strlen(whole) + 1);
+	memcpy(t->text, path, strlen(path) + 1);
+	t->host = j->svc->p->myhostname;
+	j->targets = t;
+	j->target_count = 1;
+	smtp_job_addresses(j, NULL);
+}
+
 void
 smtp_lookup_start(struct smtp_job *j)
 {
@@ -256,7 +283,9 @@ smtp_lookup_start(struct smtp_job *j)
 	j->target_count = j->target = 0;
 	j->is_mx = j->mx_tried = false;
 	j->lookup = (struct status){0};
-	if (hop->use_mx && j->svc->use_dns)
+	if (hop->is_unix)
+		use_path(j);
+	else if (hop->use_mx && j->svc->use_dns)
 		j->query = resolver_find_mx(j->smtp->resolver, hop->host,
 		    j->svc->use_dnssec ? RESOLVER_SECURE : 0, on_mx, j);
 	else

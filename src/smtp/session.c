@@ -233,9 +233,18 @@ phase(const struct smtp_session *ss)
 		return smtp_phase_helo;
 	case SMTP_STARTTLS:
 		return smtp_phase_starttls;
-	default:
-		return smtp_phase_ehlo; /* AUTH too, as Postfix has it */
+	default: /* AUTH too, as Postfix has it */
+		return ss->o.svc->is_lmtp ? smtp_phase_lhlo : smtp_phase_ehlo;
 	}
+}
+
+static void
+helo(struct smtp_session *ss)
+{
+	const struct params *p = ss->o.svc->p;
+
+	smtp_session_move(ss, SMTP_HELO);
+	smtp_session_command(ss, p->smtp_helo_timeout, "HELO %s", p->smtp_helo_name);
 }
 
 void
@@ -246,9 +255,13 @@ smtp_session_ehlo(struct smtp_session *ss)
 	/* Nothing learnt before is kept: after STARTTLS the clear-text answer counts for nothing.
 	 */
 	ss->ehlo = (struct esmtp_ehlo){.mechs = "", .host = ""};
-	smtp_session_move(ss, p->smtp_never_send_ehlo ? SMTP_HELO : SMTP_EHLO);
+	if (!ss->o.svc->is_lmtp && p->smtp_never_send_ehlo) {
+		helo(ss);
+		return;
+	}
+	smtp_session_move(ss, SMTP_EHLO);
 	smtp_session_command(ss, p->smtp_helo_timeout, "%s %s",
-	    p->smtp_never_send_ehlo ? "HELO" : "EHLO", p->smtp_helo_name);
+	    ss->o.svc->is_lmtp ? "LHLO" : "EHLO", p->smtp_helo_name);
 }
 
 static void
@@ -264,12 +277,11 @@ greeting_replied(struct smtp_session *ss)
 		smtp_session_fail(ss, &st, true, false);
 		return;
 	}
-	if (p->smtp_always_send_ehlo || p->smtp_never_send_ehlo || strstr(text, "ESMTP")) {
+	if (ss->o.svc->is_lmtp || p->smtp_always_send_ehlo || p->smtp_never_send_ehlo ||
+	    strstr(text, "ESMTP"))
 		smtp_session_ehlo(ss);
-		return;
-	}
-	smtp_session_move(ss, SMTP_HELO);
-	smtp_session_command(ss, p->smtp_helo_timeout, "HELO %s", p->smtp_helo_name);
+	else
+		helo(ss);
 }
 
 /* A server that calls itself by our name, at a port where we listen: the mail would go round. */
@@ -278,7 +290,7 @@ is_myself(const struct smtp_session *ss)
 {
 	const struct params *p = ss->o.svc->p;
 
-	return str_caseeq(str_of(ss->ehlo.host), str_of(p->myhostname)) &&
+	return !ss->o.svc->is_lmtp && str_caseeq(str_of(ss->ehlo.host), str_of(p->myhostname)) &&
 	       smtp_setup_listens(ss->setup, ss->o.hop->port) && !ss->o.hop->has_port;
 }
 
@@ -288,9 +300,8 @@ ehlo_replied(struct smtp_session *ss)
 	const struct params *p = ss->o.svc->p;
 
 	/* RFC 5321 3.2: EHLO that is not understood is followed by HELO; 421 ends the session. */
-	if (reply_class(&ss->reply) != 2 && !ss->is_broken) {
-		smtp_session_move(ss, SMTP_HELO);
-		smtp_session_command(ss, p->smtp_helo_timeout, "HELO %s", p->smtp_helo_name);
+	if (reply_class(&ss->reply) != 2 && !ss->is_broken && !ss->o.svc->is_lmtp) {
+		helo(ss);
 		return;
 	}
 	if (reply_class(&ss->reply) != 2) {
@@ -599,11 +610,15 @@ smtp_session_new(struct smtp *s, struct smtp_job *job, const struct smtp_session
 	copy_options(ss, o);
 	ss->peer.host = ss->o.target->host;
 	ss->peer.name = arena_printf(&ss->arena, "%s[%s]", ss->o.target->host, ss->o.target->text);
-	ss->address = arena_printf(&ss->arena, "%s:%u", ss->peer.name, ss->o.hop->port);
+	ss->address = ss->o.hop->is_unix
+			  ? ss->peer.name
+			  : arena_printf(&ss->arena, "%s:%u", ss->peer.name, ss->o.hop->port);
 	local = o->target->sa.ss_family == AF_INET6 ? &o->svc->bind6 : &o->svc->bind4;
 	ss->connecting =
 	    stream_connect(s->loop, (const struct sockaddr *)(const void *)&ss->o.target->sa,
-		local->ss_family == AF_UNSPEC ? NULL : (const struct sockaddr *)(const void *)local,
+		ss->o.hop->is_unix || local->ss_family == AF_UNSPEC
+		    ? NULL
+		    : (const struct sockaddr *)(const void *)local,
 		timeout > 0 ? timeout : CONNECT_MS_MAX, on_connected, ss);
 	return ss;
 }

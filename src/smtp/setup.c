@@ -127,18 +127,6 @@ out:
 	return rc;
 }
 
-/* "postfix/relay" under syslog_name "postfix" is shown as postfix/relay/smtp. */
-static const char *
-find_program(struct smtp_setup *su, const struct service *row)
-{
-	struct str own = str_of(row->params->syslog_name);
-	struct str common = str_of(su->config->params->syslog_name);
-
-	if (own.n > common.n + 1 && str_starts(own, common) && own.p[common.n] == '/')
-		return arena_printf(&su->arena, "%s/%s", own.p + common.n + 1, row->command);
-	return arena_strdup(&su->arena, row->command);
-}
-
 static int
 compile_blk(struct smtp_setup *su, const struct service *row, struct buf *err)
 {
@@ -149,7 +137,8 @@ compile_blk(struct smtp_setup *su, const struct service *row, struct buf *err)
 	sv->name = row->name;
 	sv->row = row;
 	sv->p = p;
-	sv->program = find_program(su, row);
+	sv->program = config_service_program(su->config, row, &su->arena);
+	sv->is_lmtp = str_eq(str_of(row->command), STR("lmtp"));
 	sv->family = parse_family(p->inet_protocols);
 	sv->prefer = parse_family(p->smtp_address_preference);
 	sv->use_dns =
@@ -277,7 +266,8 @@ smtp_setup_new_blk(struct config *cfg, struct smtp_setup **ret, struct buf *err)
 	find_own_addresses_blk(su);
 	find_own_ports(su);
 	for (const struct service *row = NULL; rc == 0 && (row = config_service_next(cfg, row));)
-		if (str_eq(str_of(row->command), STR("smtp")))
+		if (str_eq(str_of(row->command), STR("smtp")) ||
+		    str_eq(str_of(row->command), STR("lmtp")))
 			rc = compile_blk(su, row, err);
 	if (rc < 0)
 		snap_unref(&su->snap);

@@ -66,7 +66,6 @@ parse_one(struct arena *a, struct str element, const char *known, struct smtp_ho
 {
 	struct str rest = element, host;
 
-	hop->text = arena_str(a, element);
 	hop->host = "";
 	if (!cut_host(&rest, &hop->use_mx, &host))
 		return;
@@ -89,8 +88,25 @@ smtp_target_parse(struct arena *a, const char *list, const char *known, unsigned
 	while (*n < SMTP_HOPS_MAX && str_token(&rest, ", \t\r\n", &element)) {
 		struct smtp_hop *hop = &hops[(*n)++];
 
-		*hop = (struct smtp_hop){.port = port, .is_fallback = is_fallback};
+		*hop = (struct smtp_hop){
+		    .text = arena_str(a, element), .port = port, .is_fallback = is_fallback};
 		parse_one(a, element, known, hop);
+	}
+}
+
+void
+smtp_target_parse_lmtp(struct arena *a, const char *known, struct smtp_hop *hops, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct smtp_hop *hop = &hops[i];
+		struct str text = str_of(hop->text);
+
+		hop->is_unix = str_starts(text, STR("unix:"));
+		if (hop->is_unix)
+			hop->host = hop->text + 5;
+		else if (str_starts(text, STR("inet:")))
+			parse_one(a, str_from(text, 5), known, hop);
+		hop->use_mx = false;
 	}
 }
 

@@ -11,13 +11,15 @@
 
 enum { SMTP_HOPS_MAX = 64 };
 
-/* One element of a next hop: `host`, `host:port`, `[host]`, `[host]:port`. */
+/* One element of a next hop: `host`, `host:port`, `[host]`, `[host]:port`; of LMTP also
+ * `inet:` before these, and `unix:path`. */
 struct smtp_hop {
 	const char *text; /* as given: key of passwords and of idle connections */
 	const char *host; /* without brackets and port; "" = the text is no next hop */
 	unsigned port;
 	bool has_port;    /* the port was given */
-	bool use_mx;      /* no brackets */
+	bool use_mx;      /* no brackets, and not LMTP */
+	bool is_unix;     /* host is the path of a socket */
 	bool is_fallback; /* from smtp_fallback_relay */
 };
 
@@ -25,12 +27,14 @@ struct smtp_hop {
  * "lmtp=24, smtp=25, smtps=submissions=465" (known_tcp_ports). */
 void smtp_target_parse(struct arena *a, const char *list, const char *known, unsigned port,
     bool is_fallback, struct smtp_hop *hops, size_t *n);
+/* After it: the words of LMTP; without MX records, which are for SMTP (RFC 2033 5). */
+void smtp_target_parse_lmtp(struct arena *a, const char *known, struct smtp_hop *hops, size_t n);
 /* "25" or a known name; 0 = neither. */
 unsigned smtp_target_port(struct str text, const char *known);
 
 struct smtp_target {
 	struct sockaddr_storage sa; /* with the port */
-	char text[64];
+	char text[112];             /* an IP address, or a path that fits into sockaddr_un */
 	const char *host;
 	const char *canonical; /* the name behind its aliases, or NULL */
 	bool is_secure;        /* a validating name server vouches for the address */

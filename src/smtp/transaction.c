@@ -329,6 +329,11 @@ data_replied(struct smtp_job *j)
 	struct smtp_session *ss = j->session;
 	bool go_ahead = reply_class(&ss->reply) == 3;
 
+	if (j->t.accepted == 0 && go_ahead && j->svc->is_lmtp) {
+		/* RFC 2033 4.2: should have been refused; an empty message has no replies. */
+		abandon(j, SMTP_TROUBLE_MESSAGE);
+		return false;
+	}
 	if (j->t.accepted == 0 && go_ahead) {
 		/* Pipelined DATA without a recipient: an empty message ends it. */
 		j->t.is_empty = true;
@@ -358,12 +363,42 @@ note_taken(struct smtp_job *j)
 			delivery_taken(j->d, &j->d->rcpt[j->t.rcpt[i]]);
 }
 
+/* RFC 2033 4.2: one reply for each recipient that was accepted, in their order. */
+static void
+lmtp_dot_replied(struct smtp_job *j)
+{
+	struct smtp_session *ss = j->session;
+	struct status st;
+	size_t i = 0;
+
+	while (!j->t.is_accepted[i] || j->t.is_answered[i])
+		i++;
+	if (reply_class(&ss->reply) == 2) {
+		delivery_taken(j->d, &j->d->rcpt[j->t.rcpt[i]]);
+		j->d->transmit_us = loop_wall_us();
+		st = reply_status(&j->arena, &ss->reply);
+		st.remote = ss->peer.host;
+	} else {
+		st = smtp_error_said(&j->arena, ss->peer, &ss->reply, "end of DATA command");
+	}
+	j->t.is_answered[i] = true;
+	smtp_job_decide(j, j->t.rcpt[i], &st);
+	if (++j->t.answered < j->t.accepted)
+		stream_deadline(ss->stream, j->svc->p->smtp_data_done_timeout);
+	else
+		leave(j, false, SMTP_TROUBLE_MESSAGE);
+}
+
 static void
 dot_replied(struct smtp_job *j)
 {
 	struct smtp_session *ss = j->session;
 	struct status st;
 
+	if (j->svc->is_lmtp) {
+		lmtp_dot_replied(j);
+		return;
+	}
 	if (!j->t.is_empty && reply_class(&ss->reply) == 2) {
 		note_taken(j);
 		j->d->transmit_us = loop_wall_us();

@@ -14,8 +14,7 @@ static const uint8_t delayed_relay_last[] = {
     STAGE_CLIENT, STAGE_HELO, STAGE_SENDER, STAGE_RECIPIENT, STAGE_RELAY, STAGE_LISTED};
 
 static enum cmd_result
-restricted_run(
-    struct smtpd_session *s, enum cmd_result (*next)(struct smtpd_session *s, enum verdict v))
+judge(struct smtpd_session *s, enum cmd_result (*next)(struct smtpd_session *s, enum verdict v))
 {
 	const struct params *p = s->setup->p;
 	const uint8_t *stages =
@@ -23,6 +22,56 @@ restricted_run(
 	unsigned early = p->smtpd_delay_reject ? 0 : 3; /* were evaluated at their own command */
 
 	return restrict_run(s, stages + early, PP_COUNT(delayed_relay_first) - early, next);
+}
+
+static enum cmd_result
+class_trouble(struct smtpd_session *s, const char *why)
+{
+	log_warn("smtpd", "%s", why);
+	smtpd_reply(s, "451 4.3.0 <%s>: Temporary lookup failure", s->t.rcpt_text);
+	s->t.rcpt = (struct esmtp_rcpt){0};
+	s->t.rcpt_text = NULL;
+	return CMD_SOFT;
+}
+
+static void
+class_found(struct route_query *q)
+{
+	struct smtpd_session *s = PP_CONTAINER(q, struct smtpd_session, class_query);
+	enum cmd_result r;
+
+	/* The session may be gone with the end of the question. */
+	if (s->state == SESSION_ENDED) {
+		buf_fini(&q->why);
+		smtpd_session_told(s);
+		return;
+	}
+	smtpd_session_told(s);
+	if (q->result >= 0) {
+		s->t.rcpt_class = (enum route_class)q->result;
+		r = judge(s, s->class_next);
+	} else {
+		r = class_trouble(s, buf_cstr(&q->why));
+	}
+	buf_fini(&q->why);
+	if (r != CMD_WAIT)
+		smtpd_session_answered(s, r);
+}
+
+/* First of all, whose domain it is: most restrictions on recipients ask that. */
+static enum cmd_result
+restricted_run(
+    struct smtpd_session *s, enum cmd_result (*next)(struct smtpd_session *s, enum verdict v))
+{
+	struct route *route = s->setup->cleanup.route;
+	struct str address = str_of(route_complete(route, &s->scratch, str_of(s->t.rcpt.address)));
+
+	if (route_class(route, address, &s->t.rcpt_class))
+		return judge(s, next);
+	s->class_next = next;
+	smtpd_session_ask(s, ASK_CLASS);
+	route_find_class(route, s->server->slow, &s->class_query, address, class_found);
+	return CMD_WAIT;
 }
 
 static void

@@ -41,6 +41,7 @@ enum question {
 	ASK_DNS,   /* resolver for a restriction: can be cancelled */
 	ASK_COUNT,
 	ASK_MAP,
+	ASK_CLASS,
 	ASK_SPACE,
 	ASK_DRAIN, /* cleanup is full: content waits */
 	ASK_COMMIT,
@@ -108,6 +109,7 @@ struct transaction {
 	struct esmtp_rcpt rcpt;  /* the one being looked at */
 	const char *rcpt_text;   /* of it; from DATA on: of the only one, or NULL */
 	const char *first_text;
+	enum route_class rcpt_class; /* of rcpt, completed */
 	int64_t rcpt_count, overshoot;
 	int64_t size; /* bytes of content, lines counted with CRLF */
 	bool is_hold, is_discard, is_too_big;
@@ -142,6 +144,9 @@ struct smtpd_session {
 	struct transaction t;
 	struct restrict_run run;
 	struct smtpd_stats stats;
+	/* of ASK_CLASS */
+	struct route_query class_query;
+	enum cmd_result (*class_next)(struct smtpd_session *s, enum verdict v);
 	/* of ASK_SPACE */
 	int64_t space_size;
 	enum cmd_result (*space_next)(struct smtpd_session *s, int rc);

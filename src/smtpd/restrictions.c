@@ -121,7 +121,7 @@ is_auth_destination(struct smtpd_session *s)
 	/* RFC 5321 4.5.1: a bare postmaster is always taken. */
 	if (str_caseeq(str_of(s->t.rcpt.address), STR("postmaster")))
 		return true;
-	if (route_class(s->setup->cleanup.route, address) == ROUTE_DEFAULT)
+	if (s->t.rcpt_class == ROUTE_DEFAULT)
 		return false;
 	if (s->setup->p->allow_untrusted_routing)
 		return true;

@@ -90,7 +90,8 @@ static void
 end(struct smtpd_session *s)
 {
 	bool is_waiting = s->question == ASK_COUNT || s->question == ASK_MAP ||
-			  s->question == ASK_SPACE || s->question == ASK_COMMIT;
+			  s->question == ASK_CLASS || s->question == ASK_SPACE ||
+			  s->question == ASK_COMMIT;
 
 	if (s->is_unflushed)
 		stream_flush(s->stream);
@@ -334,7 +335,8 @@ smtpd_session_pump(struct smtpd_session *s)
 		end(s);
 	} else if (s->is_eof && s->question == ASK_NOTHING) {
 		lost(s);
-	} else if (s->is_unflushed && s->question != ASK_MAP && s->question != ASK_SPACE) {
+	} else if (s->is_unflushed && s->question != ASK_MAP && s->question != ASK_CLASS &&
+		   s->question != ASK_SPACE) {
 		s->is_unflushed = false;
 		stream_flush(s->stream);
 	}

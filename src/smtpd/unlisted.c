@@ -111,7 +111,7 @@ smtpd_reject_unlisted_recipient(struct restrict_run *r, const struct restriction
 	if (s->t.rcpt.address == NULL || str_caseeq(str_of(s->t.rcpt.address), STR("postmaster")))
 		return VERDICT_DUNNO;
 	address = str_of(route_complete(route, &s->scratch, str_of(s->t.rcpt.address)));
-	class = route_class(route, address);
+	class = s->t.rcpt_class;
 	if (class == ROUTE_DEFAULT || s->setup->listed[class] == NULL)
 		return VERDICT_DUNNO;
 	keys = ARENA_NEW(&s->scratch, struct map_keys);

@@ -33,9 +33,9 @@ packages_install() { # TOP GROUP...
 	[ -z "$made" ] || $sudo rm -f $guard
 	# The tests start their own; at the next boot nothing else shall.
 	if [ -d /run/systemd/system ]; then
-		for p in nsd postfix saslauthd unbound; do
+		for p in nsd postfix saslauthd unbound dovecot; do
 			case " $missing " in
-			*" $p "* | *" ${p/saslauthd/sasl2-bin} "*) $sudo systemctl -q disable "$p" 2>/dev/null || : ;;
+			*" $p "* | *" ${p/saslauthd/sasl2-bin} "* | *" ${p/dovecot/dovecot-lmtpd} "*) $sudo systemctl -q disable "$p" 2>/dev/null || : ;;
 			esac
 		done
 	fi

@@ -30,12 +30,14 @@ class Mail:
 
 class Sink:
     """An SMTP server in a thread. answer(verb, argument) may return a reply in place of the usual
-    one ("" closes the connection); verbs are CONNECT EHLO MAIL RCPT DATA DOT RSET QUIT STARTTLS."""
+    one ("" closes the connection); verbs are CONNECT EHLO MAIL RCPT DATA DOT RSET QUIT STARTTLS.
+    each(recipient) makes it a server of LMTP: the replies to the dot. path: of a UNIX socket."""
 
     def __init__(self, scratch, address="127.0.0.1", port=0, answer=None, certificate=None,
                  extensions=("PIPELINING", "8BITMIME", "SIZE 0", "ENHANCEDSTATUSCODES", "DSN"),
-                 name="sink.peer.test", keep=True):
+                 name="sink.peer.test", keep=True, each=None, path=None):
         self.address, self.answer, self.name, self.keep = address, answer, name, keep
+        self.each, self.path = each, path
         self.extensions = list(extensions)
         self.mails, self.connections, self.commands, self.accepted = [], 0, [], 0
         self.changed = threading.Condition()
@@ -53,9 +55,14 @@ class Sink:
 
     def _run(self, port, started):
         asyncio.set_event_loop(self.loop)
-        server = self.loop.run_until_complete(asyncio.start_server(
-            self._session, self.address, port, limit=1 << 20, backlog=1024))
-        self.port = server.sockets[0].getsockname()[1]
+        if self.path:
+            server = self.loop.run_until_complete(asyncio.start_unix_server(
+                self._session, self.path, limit=1 << 20, backlog=1024))
+            os.chmod(self.path, 0o666)
+        else:
+            server = self.loop.run_until_complete(asyncio.start_server(
+                self._session, self.address, port, limit=1 << 20, backlog=1024))
+            self.port = server.sockets[0].getsockname()[1]
         started.set()
         self.loop.run_forever()
         server.close()
@@ -127,18 +134,25 @@ class Sink:
                     return
                 if reply is None or reply[0] == "2":
                     self._note(Mail(connection, sender, recipients, data if self.keep else b""))
-                say(reply or "250 2.0.0 Ok")
+                for recipient in recipients if self.each else ():
+                    reply = self.each(recipient)
+                    if reply == "":
+                        await writer.drain()
+                        return
+                    say(reply)
+                if not self.each:
+                    say(reply or "250 2.0.0 Ok")
                 sender, recipients = None, []
                 continue
             if verb == "MAIL" and good:
                 sender = _address(argument)
             elif verb == "RCPT" and good:
                 recipients.append(_address(argument))
-            elif verb in ("EHLO", "HELO", "RSET"):
+            elif verb in ("EHLO", "LHLO", "HELO", "RSET"):
                 sender, recipients = None, []
             if reply is not None:
                 say(reply)
-            elif verb == "EHLO":
+            elif verb == ("LHLO" if self.each else "EHLO"):
                 words = [self.name] + [e for e in self.extensions
                                        if e != "STARTTLS" or not writer.get_extra_info("ssl_object")]
                 for word in words[:-1]:

@@ -76,6 +76,10 @@ struct service {
 const struct service *config_service_next(const struct config *cfg, const struct service *prev);
 const struct service *
 config_service_find(const struct config *cfg, const char *type, const char *name);
+/* The program in its log lines, behind the common syslog_name: "smtp"; "relay/smtp" where its own
+ * syslog_name is that with "/relay". In the arena. */
+const char *
+config_service_program(const struct config *cfg, const struct service *s, struct arena *a);
 /* Like config_text, seen with the -o of a service. */
 const char *
 config_service_text(const struct config *cfg, const struct service *s, const char *name);

@@ -54,6 +54,7 @@ struct delivery {
 	int64_t data_size, content_length;
 	struct spool_bytes *bytes; /* or NULL: read active/ID */
 	const char *transport;     /* master.cf name and key: "smtp" */
+	const char *program;       /* of the log lines: "smtp", "relay/smtp"; NULL = transport */
 	const char *nexthop;
 	struct snap *config; /* keeps `service` alive; struct config * is its first member */
 	const struct service *service; /* its master.cf row with its parameters */
@@ -71,7 +72,6 @@ struct delivery {
 	 * does not throttle, but a flush is careful then. */
 	struct status hop;
 	enum delivery_cause cause;
-	const char *program;  /* of the log lines: "smtp", "relay/smtp"; NULL = transport */
 	bool is_file_damaged; /* its content cannot be read: qmgr moves it to corrupt/ */
 	unsigned conn_use;
 	const char *relay; /* "host[addr]:port" or "none" */

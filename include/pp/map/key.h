@@ -1,7 +1,8 @@
 /*
  * key.h - the forms of a key that each kind of table is asked for, most specific first.
  * THREAD any; pure.
- * OWNS   keys point into the arguments or into the arena. Everything is lower-cased.
+ * OWNS   keys point into the arguments or into the arena. Everything is lower-cased
+ *        but where it says so: tables of fixed keys do that by themselves.
  * ERRORS none: what would be more than MAP_KEYS_MAX forms is left out at the end.
  * SEE    access(5), transport(5), virtual(5), canonical(5).
  */
@@ -25,15 +26,16 @@ void key_network(struct arena *a, struct str addr, struct map_keys *to);
 /* access, mail address: user+ext@dom user@dom dom parents user+ext@ user@; null_key for <>. */
 void key_access_address(struct arena *a, struct str address, const char *delimiters,
     bool is_parents, const char *null_key, struct map_keys *to);
-/* transport: user+ext@dom user@dom dom .parents `*`. */
+/* transport: user+ext@dom user@dom dom .parents `*`. The case stays, for tables of patterns. */
 void key_transport(struct arena *a, struct str address, const char *delimiters, bool is_parents,
     struct map_keys *to);
 /* virtual, canonical, generic, relocated: user+ext@dom user@dom, user+ext and user when is_local
  * (the domain is myorigin, mydestination or an own address), @dom. */
 void key_address(struct arena *a, struct str address, const char *delimiters, bool is_local,
     struct map_keys *to);
-/* sender_dependent_relayhost_maps: user+ext@dom user@dom @dom. */
-void key_sender(struct arena *a, struct str address, const char *delimiters, struct map_keys *to);
+/* sender_dependent_relayhost_maps: the same. The case stays, for tables of patterns. */
+void key_sender(struct arena *a, struct str address, const char *delimiters, bool is_local,
+    struct map_keys *to);
 /* smtp_tls_policy_maps: next hop as given, the domain without brackets only when it had none,
  * then its .parents. */
 void key_tls_policy(struct arena *a, struct str nexthop, struct map_keys *to);

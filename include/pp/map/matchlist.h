@@ -33,10 +33,13 @@ enum {
 int domainlist_new_blk(const char *text, unsigned flags, struct domainlist **ret, struct buf *err);
 void domainlist_ref(struct domainlist *l);
 void domainlist_unref(struct domainlist *l);
+/* Whether every answer stands in memory. */
+bool domainlist_is_static(const struct domainlist *l);
 /* 1, 0, or -EAGAIN when the answer stands in a table: ask domainlist_find. Any thread. */
 int domainlist_match(const struct domainlist *l, struct str domain);
-/* On the lane under domainlist_lane_key, or in a command. 1, 0, -errno. */
-int domainlist_match_blk(struct domainlist *l, struct str domain);
+/* On the lane under domainlist_lane_key, or in a command. 1, 0, -errno; why (may be NULL) then says
+ * what is wrong with the table. */
+int domainlist_match_blk(const struct domainlist *l, struct str domain, struct buf *why);
 uint64_t domainlist_lane_key(const struct domainlist *l);
 
 struct domainlist_query {

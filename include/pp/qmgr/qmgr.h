@@ -21,6 +21,7 @@ struct qmgr_options {
 	struct loop *loop;
 	struct cleanup_setup setup;
 	struct lane *disk;
+	struct lane *slow;       /* tables of routes */
 	struct lane *background; /* two threads: files read for listings, and for the index */
 	struct loop *const *io;
 	unsigned io_count;

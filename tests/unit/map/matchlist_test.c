@@ -213,11 +213,11 @@ domain_tables(void **state)
 	assert_int_equal(domainlist_new_blk(text, 0, &l, &err), 0);
 	assert_int_equal(domainlist_match(l, STR("first.example")), 1);
 	assert_int_equal(domainlist_match(l, STR("a.example")), -EAGAIN);
-	assert_int_equal(domainlist_match_blk(l, STR("a.example")), 1);
-	assert_int_equal(domainlist_match_blk(l, STR("last.example")), 1);
-	assert_int_equal(domainlist_match_blk(l, STR("none.example")), 0);
+	assert_int_equal(domainlist_match_blk(l, STR("a.example"), NULL), 1);
+	assert_int_equal(domainlist_match_blk(l, STR("last.example"), NULL), 1);
+	assert_int_equal(domainlist_match_blk(l, STR("none.example"), NULL), 0);
 	unlink(file);
-	assert_int_equal(domainlist_match_blk(l, STR("a.example")), -ENOENT);
+	assert_int_equal(domainlist_match_blk(l, STR("a.example"), NULL), -ENOENT);
 	domainlist_ref(l);
 	domainlist_unref(l);
 	domainlist_unref(l);

@@ -117,6 +117,7 @@ begin(struct post *p)
 	struct qmgr_options o = {.loop = t.loop,
 	    .setup = {t.r.spool, t.r.config, t.r.route},
 	    .disk = t.disk,
+	    .slow = t.background,
 	    .background = t.background,
 	    .io = &t.loop,
 	    .io_count = 1,

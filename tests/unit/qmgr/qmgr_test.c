@@ -93,6 +93,7 @@ begin(struct post *p)
 	struct qmgr_options o = {.loop = t.io,
 	    .setup = {t.r.spool, t.r.config, t.r.route},
 	    .disk = t.disk,
+	    .slow = t.disk,
 	    .background = t.disk,
 	    .io = &t.io,
 	    .io_count = 1,

@@ -1,0 +1,50 @@
+/*
+ * route.c - which way mail would go: transport and next hop of addresses, by the tables as they are
+ * now, without sending anything.
+ */
+#include <stdio.h>
+#include <unistd.h>
+#include "common.h"
+#include "pp/command/command.h"
+#include "pp/route/route.h"
+
+#define USAGE "usage: pennypost route [-c config_dir] [-f sender] address..."
+
+int
+route_main(int argc, char **argv)
+{
+	struct command command = {.name = "route", .fatal_code = 1};
+	const char *sender = "";
+	struct arena a = {0};
+	struct route *r;
+	struct buf err;
+	int c;
+
+	command_begin(&command, argv);
+	while ((c = getopt(argc, argv, "+c:f:")) != -1) {
+		if (c == 'c')
+			command.config_option = optarg;
+		else if (c == 'f')
+			sender = optarg;
+		else
+			command_fatal(&command, "%s", USAGE);
+	}
+	if (argv[optind] == NULL)
+		command_fatal(&command, "%s", USAGE);
+	command_config(&command);
+	buf_init(&err, 4096);
+	if (route_new(command.config, &r, &err) < 0)
+		command_fatal(&command, "%s", buf_cstr(&err));
+	sender = route_complete(r, &a, str_of(sender));
+	for (argv += optind; *argv; argv++) {
+		const char *address = route_complete(r, &a, str_of(*argv));
+		struct route_hop hop;
+
+		route_resolve_blk(r, &a, sender, address, &hop);
+		printf("%s\t%s\t%s\n", address, hop.transport, hop.nexthop);
+	}
+	route_unref(r);
+	buf_fini(&err);
+	arena_fini(&a);
+	return command_end(&command, 0);
+}

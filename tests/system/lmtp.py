@@ -1,0 +1,105 @@
+"""lmtp.py - LMTP: a scripted server for what goes wrong, and Dovecot's for what must go right."""
+
+import os
+import re
+
+import pp_harness
+import pp_peers
+import pytest
+
+ROWS = pp_harness.SMTPD + "lmtp unix - - n - - lmtp\n"
+
+
+def reply(word):
+    """What the scripted server answers to the dot, for the recipient that has this word."""
+    return {"ok": "250 2.0.0 <{}> stored", "full": "452 4.2.2 <{}> is over quota",
+            "gone": "550 5.1.1 <{}> unknown after all"}[word]
+
+
+def system(scratch, nexthop, **main):
+    values = {"local_transport": f"lmtp:{nexthop}", "mydestination": "box.test",
+              "local_recipient_maps": ""}
+    values.update(main)
+    return pp_harness.Pennypost(scratch, services=ROWS, **values)
+
+
+@pytest.mark.parametrize("by", ["unix", "inet", "relative"])
+def test_a_reply_for_each_recipient(scratch, by):
+    path = os.path.join(scratch.path, "pp-spool" if by == "relative" else "", "lmtp.sock")
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    server = pp_peers.Sink(scratch, path=None if by == "inet" else path,
+                    each=lambda rcpt: reply(rcpt.split("@")[0].rstrip("0123456789")).format(rcpt),
+                    answer=lambda verb, arg: "550 5.1.1 no such user"
+                    if verb == "RCPT" and "nobody" in arg else None)
+    nexthop = {"unix": f"unix:{path}", "relative": "unix:lmtp.sock",
+               "inet": f"inet:127.0.0.1:{server.port}"}[by]
+    s = system(scratch, nexthop).start()
+    relay = {"unix": rf"pp\.pennypost\.test\[{path}\]", "relative": r"pp\.pennypost\.test\[lmtp\.sock\]",
+             "inet": rf"127\.0\.0\.1\[127\.0\.0\.1\]:{server.port}"}[by]
+    who = ["ok1@box.test", "full1@box.test", "nobody@box.test", "gone1@box.test", "ok2@box.test"]
+    queue_id = s.send(who, sender="")
+
+    def check(to, status, dsn, text):
+        said = s.wait_status(to, status)
+        assert re.fullmatch(relay, said["relay"]), said[0]
+        assert said["dsn"] == dsn and re.fullmatch(text, said["text"]), said[0]
+        assert "/lmtp[" in said.string
+
+    host = rf"host {relay}".rsplit(":", 1)[0] if by == "inet" else rf"host {relay}"
+    check("ok1@box.test", "sent", "2.0.0", r"250 2\.0\.0 <ok1@box\.test> stored")
+    check("ok2@box.test", "sent", "2.0.0", r"250 2\.0\.0 <ok2@box\.test> stored")
+    check("full1@box.test", "deferred", "4.2.2",
+          host + r" said: 452 4\.2\.2 <full1@box\.test> is over quota \(in reply to end of DATA command\)")
+    check("gone1@box.test", "bounced", "5.1.1",
+          host + r" said: 550 5\.1\.1 <gone1@box\.test> unknown after all \(in reply to end of DATA command\)")
+    check("nobody@box.test", "bounced", "5.1.1",
+          host + r" said: 550 5\.1\.1 no such user \(in reply to RCPT TO command\)")
+    s.wait_deferred(queue_id)
+    assert [verb for _, verb, _ in server.commands if verb in ("EHLO", "HELO", "LHLO")] == ["LHLO"]
+    # The connection is kept: the next mail comes over it.
+    s.send("ok3@box.test")
+    s.log.wait_for(r"to=<ok3@box\.test>, .*conn_use=2, .*status=sent")
+    assert server.connections == 1
+
+
+def test_what_goes_wrong(scratch):
+    """LHLO refused, no recipient left, and a connection that breaks between two replies."""
+    step = {}
+
+    def answer(verb, argument):
+        if verb == "LHLO":
+            return step.get("lhlo")
+        if verb == "RCPT" and "no" in argument:
+            return "550 5.1.1 no"
+        return None
+
+    def each(rcpt):
+        return "" if rcpt.startswith("cut") else f"250 2.1.5 {rcpt}"
+
+    server = pp_peers.Sink(scratch, answer=answer, each=each)
+    s = system(scratch, f"inet:[127.0.0.1]:{server.port}").start()
+    s.send(["no1@box.test", "no2@box.test"], sender="")
+    for name in ("no1", "no2"):
+        assert s.wait_status(f"{name}@box.test", "bounced")["dsn"] == "5.1.1"
+    queue_id = s.send(["ok@box.test", "cut@box.test", "never@box.test"])
+    s.wait_status("ok@box.test", "sent")
+    for name in ("cut", "never"):
+        said = s.wait_status(f"{name}@box.test", "deferred")
+        assert said["dsn"] == "4.4.2" and said["text"] == (
+            "lost connection with 127.0.0.1[127.0.0.1] while sending end of data -- "
+            "message may be sent more than once")
+    s.wait_deferred(queue_id)
+    step["lhlo"] = "502 5.5.1 what is that"
+    s.send("bad@box.test")
+    said = s.wait_status("bad@box.test", "(?:deferred|bounced)")
+    assert said["text"] == ("host 127.0.0.1[127.0.0.1] refused to talk to me: "
+                            "502 5.5.1 what is that")
+    assert not [1 for _, verb, _ in server.commands if verb in ("HELO", "EHLO")]
+
+
+def test_no_socket(scratch):
+    s = system(scratch, "unix:/nowhere/lmtp").start()
+    s.send("u@box.test")
+    said = s.wait_status("u@box.test", "deferred")
+    assert (said["relay"], said["dsn"], said["text"]) == (
+        "none", "4.4.1", "connect to pp.pennypost.test[/nowhere/lmtp]: No such file or directory")
