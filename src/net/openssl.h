@@ -18,7 +18,7 @@ struct openssl_calls {
 };
 #undef LATE
 extern struct openssl_calls openssl_calls;
-#include "openssl_names.h"
+#include <openssl_names.h> /* made of the same rows by meson.build */
 #endif
 
 /* Blocks. Before any function of OpenSSL is called. */

@@ -16,7 +16,7 @@ struct sasl_library_calls {
 };
 #undef LATE
 extern struct sasl_library_calls sasl_library_calls;
-#include "sasl_library_names.h"
+#include <sasl_library_names.h> /* made of the same rows by meson.build */
 #endif
 
 int sasl_library_load_blk(struct buf *err);

@@ -11,7 +11,8 @@
 #include "pp/runtime/lane.h"
 #include "pp/base/buf.h"
 
-/* Before the first exchange. The plugins are not loaded before somebody has to authenticate. Blocks.
+/* Before the first exchange. The plugins are not loaded before somebody has to authenticate.
+ * Blocks.
  */
 int sasl_load_blk(struct buf *err);
 /* At the end, when the lane is gone, if there was an exchange or not. */
