@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <sasl/sasl.h>
 #include <sasl/saslutil.h>
 #include <stdio.h>
@@ -464,6 +465,21 @@ sasl_exchange_free(struct sasl_exchange *x)
 	PP_ASSERT(!x->freed);
 	x->freed = true;
 	lane_run(x->lane, LANE_KEY, &x->end, end_work, ended);
+}
+
+void
+sasl_digest(
+    const char *host, const char *user, const char *password, unsigned char to[SASL_DIGEST_SIZE])
+{
+	const char *parts[] = {host, user, password};
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	unsigned n = 0;
+
+	PP_ASSERT(ctx != NULL && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) == 1);
+	for (size_t i = 0; i < PP_COUNT(parts); i++) /* with their NUL: nothing runs together */
+		EVP_DigestUpdate(ctx, parts[i], strlen(parts[i]) + 1);
+	PP_ASSERT(EVP_DigestFinal_ex(ctx, to, &n) == 1 && n == SASL_DIGEST_SIZE);
+	EVP_MD_CTX_free(ctx);
 }
 
 static char *

@@ -35,5 +35,9 @@ void
 sasl_exchange_next(struct sasl_exchange *c, struct str challenge, sasl_answer *answer, void *ctx);
 /* NULL is taken. */
 void sasl_exchange_free(struct sasl_exchange *c);
+/* Tells logins apart without keeping a password. */
+enum { SASL_DIGEST_SIZE = 32 };
+void sasl_digest(
+    const char *host, const char *user, const char *password, unsigned char to[SASL_DIGEST_SIZE]);
 /* 0, or -EINVAL with the unknown word in `err`: for the check of a configuration. */
 int sasl_security_options_check(const char *options, struct buf *err);
