@@ -11,8 +11,11 @@
 #include "pp/runtime/lane.h"
 #include "pp/base/buf.h"
 
-/* libsasl2's global state: once, before threads. 0 or -EIO. */
-int sasl_start(void);
+/* Before the first exchange. The plugins are not loaded before somebody has to authenticate.
+ * Blocks.
+ */
+int sasl_load_blk(struct buf *err);
+/* At the end, when the lane is gone, if there was an exchange or not. */
 void sasl_stop(void);
 
 struct sasl_exchange;
@@ -35,9 +38,5 @@ void
 sasl_exchange_next(struct sasl_exchange *c, struct str challenge, sasl_answer *answer, void *ctx);
 /* NULL is taken. */
 void sasl_exchange_free(struct sasl_exchange *c);
-/* Tells logins apart without keeping a password. */
-enum { SASL_DIGEST_SIZE = 32 };
-void sasl_digest(
-    const char *host, const char *user, const char *password, unsigned char to[SASL_DIGEST_SIZE]);
 /* 0, or -EINVAL with the unknown word in `err`: for the check of a configuration. */
 int sasl_security_options_check(const char *options, struct buf *err);
