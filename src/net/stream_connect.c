@@ -19,7 +19,7 @@ struct stream_connect {
 	uv_connect_t req;
 	struct timer timer;
 	bool waiting; /* libuv still owes an answer to req: then the answer frees this */
-	int err;
+	int err, bind_error;
 	void (*done)(void *ctx, int err, struct stream *s);
 	void *ctx;
 };
@@ -81,7 +81,7 @@ open_socket(struct stream_connect *c, const struct sockaddr *to, const struct so
 	if (to->sa_family != AF_UNIX)
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	if (local && bind(fd, local, net_address_size(local)) < 0) {
-		rc = -errno;
+		rc = c->bind_error = -errno;
 		close(fd);
 		return rc;
 	}
@@ -118,6 +118,12 @@ stream_connect(struct loop *l, const struct sockaddr *to, const struct sockaddr 
 		c->err = -ETIMEDOUT; /* what it is when the timer fires */
 	timer_start(l, &c->timer, c->waiting ? timeout_ms : 0, fired);
 	return c;
+}
+
+int
+stream_connect_bind_error(const struct stream_connect *c)
+{
+	return c->bind_error;
 }
 
 void

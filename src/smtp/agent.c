@@ -116,5 +116,6 @@ smtp_free(struct smtp *s)
 	if (s->setup)
 		smtp_tls_slots_free(s);
 	smtp_setup_unref(s->setup);
+	smtp_auth_cache_clear(s);
 	mem_free(s);
 }

@@ -28,6 +28,13 @@ error_words(int err)
 }
 
 struct status
+smtp_error_bind(struct arena *a, const char *parameter, const char *address, int err)
+{
+	return status_make(a, STATUS_TEMP, 4, 0, "server configuration error: %s = %s: %s",
+	    parameter, address, error_words(err));
+}
+
+struct status
 smtp_error_connect(struct arena *a, const char *address, int err)
 {
 	return status_make(a, STATUS_TEMP, 4, 1, "connect to %s: %s", address, error_words(err));
@@ -212,6 +219,17 @@ smtp_error_auth_said(struct arena *a, struct smtp_peer peer, const struct reply 
 	}
 	if (!hard)
 		st.cls = STATUS_TEMP;
+	return st;
+}
+
+struct status
+smtp_error_auth_cached(struct arena *a, struct smtp_peer peer, const struct status *said)
+{
+	const char *reply = strstr(said->text, " said: ");
+	struct status st = *said;
+
+	st.text = arena_printf(
+	    a, "SASL [CACHED] authentication failed; server %s%s", peer.host, reply ? reply : "");
 	return st;
 }
 

@@ -29,6 +29,8 @@ extern const char *const smtp_phase_data;
 extern const char *const smtp_phase_body;
 extern const char *const smtp_phase_dot;
 
+/* parameter: smtp_bind_address or smtp_bind_address6. */
+struct status smtp_error_bind(struct arena *a, const char *parameter, const char *address, int err);
 /* address: "H[A]:P". */
 struct status smtp_error_connect(struct arena *a, const char *address, int err);
 /* err: -ETIMEDOUT, or anything else for a lost connection. */
@@ -63,6 +65,9 @@ struct status smtp_error_auth_not_offered(struct arena *a, struct smtp_peer peer
 /* The server's answer to AUTH. hard: a 5xx stays one (smtp_sasl_auth_soft_bounce = no). */
 struct status
 smtp_error_auth_said(struct arena *a, struct smtp_peer peer, const struct reply *r, bool hard);
+/* The same, remembered. */
+struct status
+smtp_error_auth_cached(struct arena *a, struct smtp_peer peer, const struct status *said);
 /* -ENOENT: no mechanism fits (why: the advice of net/sasl), else the exchange broke. */
 struct status
 smtp_error_auth_failed(struct arena *a, struct smtp_peer peer, int err, const char *why);

@@ -84,6 +84,8 @@ const char *smtp_policy_parse(
     struct arena *a, const struct smtp_service *sv, struct str text, struct smtp_policy *po);
 /* The names or fingerprints that the level asks for. */
 const char *smtp_policy_match(const struct smtp_policy *po, const struct params *p);
+/* What it points to, into another arena: a session outlives its delivery. */
+void smtp_policy_copy(struct arena *a, struct smtp_policy *po);
 /* Tells policies apart, for sessions to resume. */
 const char *smtp_policy_key(struct arena *a, const struct smtp_policy *po);
 
@@ -161,7 +163,9 @@ struct smtp_session {
 	int64_t timeout;   /* of the reply that is due */
 	bool is_noted;     /* the warning about missing AUTH was given */
 	bool is_auth_sent; /* AUTH: what follows are bare answers */
-	bool is_own;       /* no connection because of us: out of sockets, memory, ports */
+	bool is_authenticated;
+	int bind_error; /* -errno: not from the address that it should come from */
+	bool is_own;    /* no connection because of us: out of sockets, memory, ports */
 	struct sasl_exchange *sasl;
 	unsigned uses;
 	int64_t created; /* loop_now */
@@ -196,6 +200,13 @@ void smtp_session_tls_begin(struct smtp_session *ss);
 const char *smtp_session_tls_key(struct smtp_session *ss);
 void smtp_session_auth(struct smtp_session *ss);
 void smtp_session_auth_replied(struct smtp_session *ss);
+
+/* ---- auth_cache.c: logins that were rejected ---- */
+
+/* What the server said of this one, or NULL. */
+const struct status *smtp_auth_cache_find(const struct smtp_session *ss);
+void smtp_auth_cache_put(const struct smtp_session *ss, const struct status *said);
+void smtp_auth_cache_clear(struct smtp *s);
 
 /* ---- cache.c ---- */
 
@@ -373,6 +384,7 @@ struct smtp {
 	struct smtp_tls_slot *slots; /* one per setup->tls */
 	struct smtp_tls_slot *more;  /* for trust anchors of policies, newest first */
 	struct smtp_resumable *resumable;
+	struct smtp_rejected *rejected; /* auth_cache.c */
 	struct smtp_job *jobs;
 	struct smtp_session *idle; /* newest first */
 	size_t idle_count;

@@ -86,12 +86,17 @@ group_done(struct smtp_job *j)
 	smtp_job_addresses(j, j->mx_tried ? NULL : &st);
 }
 
+static const char *
+address_type(const struct smtp_job *j)
+{
+	return j->svc->family == AF_INET ? "A" : "AAAA";
+}
+
 static void
 host_failed(struct smtp_job *j, const char *host, const struct resolver_answer *a)
 {
 	bool temporary = a->result == RESOLVER_TRY_AGAIN || a->result == RESOLVER_MALFORMED;
 	const char *text = a->text ? a->text : "Host found but no data record of requested type";
-	const char *type = j->svc->family == AF_INET6 ? "AAAA" : "A";
 
 	/* One host in doubt keeps the whole in doubt. */
 	if (j->lookup.cls == STATUS_TEMP)
@@ -99,7 +104,7 @@ host_failed(struct smtp_job *j, const char *host, const struct resolver_answer *
 	if (j->svc->use_native)
 		j->lookup = smtp_error_native(&j->arena, host, temporary);
 	else
-		j->lookup = smtp_error_dns(&j->arena, host, type, text, temporary);
+		j->lookup = smtp_error_dns(&j->arena, host, address_type(j), text, temporary);
 	if (!temporary && j->is_mx && j->svc->p->smtp_defer_if_no_mx_address_found)
 		j->lookup.cls = STATUS_TEMP;
 }
@@ -233,7 +238,8 @@ on_mx(void *ctx, const struct resolver_answer *a)
 		use_host(j);
 		return;
 	case RESOLVER_NOT_FOUND:
-		st = smtp_error_dns(&j->arena, domain, "MX", a->text, false);
+		/* Postfix asks for the address then, and says so; there is none either. */
+		st = smtp_error_dns(&j->arena, domain, address_type(j), a->text, false);
 		break;
 	case RESOLVER_TRY_AGAIN:
 	case RESOLVER_MALFORMED:

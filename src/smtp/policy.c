@@ -200,3 +200,24 @@ smtp_policy_key(struct arena *a, const struct smtp_policy *po)
 		    a, "%s %s %llx", key, po->tlsa_base, (unsigned long long)hash_tlsa(po));
 	return key;
 }
+
+void
+smtp_policy_copy(struct arena *a, struct smtp_policy *po)
+{
+	const char **texts[] = {&po->protocols, &po->ciphers, &po->exclude, &po->match,
+	    &po->servername, &po->trust_anchors, &po->tlsa_base};
+	struct tls_tlsa *records;
+
+	for (size_t i = 0; i < PP_COUNT(texts); i++)
+		if (*texts[i])
+			*texts[i] = arena_strdup(a, *texts[i]);
+	if (!po->tlsa)
+		return;
+	records = arena_alloc(a, po->tlsa_count * sizeof *records);
+	for (size_t i = 0; i < po->tlsa_count; i++) {
+		records[i] = po->tlsa[i];
+		records[i].data =
+		    memcpy(arena_alloc(a, records[i].n), po->tlsa[i].data, records[i].n);
+	}
+	po->tlsa = records;
+}

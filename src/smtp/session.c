@@ -520,12 +520,41 @@ out:
 
 static const struct stream_ops ops = {on_readable, on_drained, on_closed};
 
+static const char *
+bind_parameter(const struct smtp_session *ss)
+{
+	return ss->o.target->sa.ss_family == AF_INET6 ? "smtp_bind_address6" : "smtp_bind_address";
+}
+
+static const char *
+bind_text(const struct smtp_session *ss)
+{
+	const struct params *p = ss->o.svc->p;
+
+	return ss->o.target->sa.ss_family == AF_INET6 ? p->smtp_bind_address6
+						      : p->smtp_bind_address;
+}
+
+static void
+fail_to_bind(struct smtp_session *ss)
+{
+	struct status st =
+	    smtp_error_bind(&ss->arena, bind_parameter(ss), bind_text(ss), ss->bind_error);
+
+	ss->is_own = true;
+	smtp_session_fail(ss, &st, false, false);
+}
+
 static void
 on_connected(void *ctx, int err, struct stream *st)
 {
 	struct smtp_session *ss = ctx;
 
 	ss->connecting = NULL;
+	if (ss->bind_error < 0) {
+		fail_to_bind(ss);
+		return;
+	}
 	if (err < 0) {
 		struct status failed = smtp_error_connect(&ss->arena, ss->address, err);
 
@@ -548,28 +577,6 @@ on_connected(void *ctx, int err, struct stream *st)
 	smtp_session_expect(ss, ss->o.svc->p->smtp_helo_timeout);
 }
 
-/* The session outlives the delivery that it was made for. */
-static void
-copy_policy(struct arena *a, struct smtp_policy *po)
-{
-	const char **texts[] = {&po->protocols, &po->ciphers, &po->exclude, &po->match,
-	    &po->servername, &po->trust_anchors, &po->tlsa_base};
-	struct tls_tlsa *records;
-
-	for (size_t i = 0; i < PP_COUNT(texts); i++)
-		if (*texts[i])
-			*texts[i] = arena_strdup(a, *texts[i]);
-	if (!po->tlsa)
-		return;
-	records = arena_alloc(a, po->tlsa_count * sizeof *records);
-	for (size_t i = 0; i < po->tlsa_count; i++) {
-		records[i] = po->tlsa[i];
-		records[i].data =
-		    memcpy(arena_alloc(a, records[i].n), po->tlsa[i].data, records[i].n);
-	}
-	po->tlsa = records;
-}
-
 static void
 copy_options(struct smtp_session *ss, const struct smtp_session_options *o)
 {
@@ -589,7 +596,7 @@ copy_options(struct smtp_session *ss, const struct smtp_session_options *o)
 		ss->o.user = arena_strdup(&ss->arena, o->user);
 		ss->o.password = arena_strdup(&ss->arena, o->password);
 	}
-	copy_policy(&ss->arena, &ss->o.policy);
+	smtp_policy_copy(&ss->arena, &ss->o.policy);
 	if (o->tls)
 		tls_context_ref(o->tls);
 }
@@ -599,7 +606,8 @@ smtp_session_new(struct smtp *s, struct smtp_job *job, const struct smtp_session
 {
 	struct smtp_session *ss = MEM_NEW(struct smtp_session);
 	const struct sockaddr_storage *local;
-	int64_t timeout = o->svc->p->smtp_connect_timeout; /* 0 = the kernel's, about two minutes */
+	const struct sockaddr *to, *from = NULL;
+	int64_t timeout = o->svc->p->smtp_connect_timeout;
 
 	ss->smtp = s;
 	ss->setup = job->setup;
@@ -613,13 +621,21 @@ smtp_session_new(struct smtp *s, struct smtp_job *job, const struct smtp_session
 	ss->address = ss->o.hop->is_unix
 			  ? ss->peer.name
 			  : arena_printf(&ss->arena, "%s:%u", ss->peer.name, ss->o.hop->port);
+	if (timeout == 0) /* the kernel's, about two minutes */
+		timeout = CONNECT_MS_MAX;
+	to = (const struct sockaddr *)(const void *)&ss->o.target->sa;
 	local = o->target->sa.ss_family == AF_INET6 ? &o->svc->bind6 : &o->svc->bind4;
-	ss->connecting =
-	    stream_connect(s->loop, (const struct sockaddr *)(const void *)&ss->o.target->sa,
-		ss->o.hop->is_unix || local->ss_family == AF_UNSPEC
-		    ? NULL
-		    : (const struct sockaddr *)(const void *)local,
-		timeout > 0 ? timeout : CONNECT_MS_MAX, on_connected, ss);
+	if (!ss->o.hop->is_unix && local->ss_family != AF_UNSPEC)
+		from = (const struct sockaddr *)(const void *)local;
+	ss->connecting = stream_connect(s->loop, to, from, timeout, on_connected, ss);
+	ss->bind_error = stream_connect_bind_error(ss->connecting);
+	if (ss->bind_error < 0 && !o->svc->p->smtp_bind_address_enforce) {
+		log_warn(o->svc->program, "smtp_connect_addr: bind %s: %s", bind_text(ss),
+		    strerrordesc_np(-ss->bind_error));
+		ss->bind_error = 0;
+		stream_connect_cancel(ss->connecting);
+		ss->connecting = stream_connect(s->loop, to, NULL, timeout, on_connected, ss);
+	}
 	return ss;
 }
 

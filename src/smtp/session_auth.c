@@ -48,6 +48,22 @@ on_step(void *ctx, int rc, const char *mech, const char *response, const char *e
 	stream_resume(ss->stream);
 }
 
+/* The server has said no to this login not long ago: it is not asked again. */
+static bool
+rejected_before(struct smtp_session *ss)
+{
+	const struct status *said = smtp_auth_cache_find(ss);
+	struct status st;
+
+	if (!said)
+		return false;
+	st = smtp_error_auth_cached(&ss->arena, ss->peer, said);
+	if (ss->o.svc->p->smtp_sasl_auth_soft_bounce)
+		st.cls = STATUS_TEMP;
+	smtp_session_fail(ss, &st, true, false);
+	return true;
+}
+
 void
 smtp_session_auth(struct smtp_session *ss)
 {
@@ -85,6 +101,8 @@ smtp_session_auth(struct smtp_session *ss)
 	};
 
 	smtp_session_move(ss, SMTP_AUTH);
+	if (rejected_before(ss))
+		return;
 	ss->sasl = sasl_exchange_new(ss->smtp->sasl, &o);
 	stream_pause(ss->stream); /* one question at a time: now it is libsasl2's turn */
 	sasl_exchange_first(ss->sasl, on_step, ss);
@@ -96,14 +114,21 @@ smtp_session_auth_replied(struct smtp_session *ss)
 	struct str lines = reply_lines(&ss->reply);
 
 	if (reply_class(&ss->reply) == 2) {
+		ss->is_authenticated = true;
 		ready(ss);
 	} else if (ss->reply.code == 334) {
 		stream_pause(ss->stream);
 		sasl_exchange_next(ss->sasl, str_trim(str_from(lines, 4)), on_step, ss);
 	} else {
-		struct status st = smtp_error_auth_said(
-		    &ss->arena, ss->peer, &ss->reply, !ss->o.svc->p->smtp_sasl_auth_soft_bounce);
+		struct status said = smtp_error_auth_said(&ss->arena, ss->peer, &ss->reply, true);
+		struct status st = said;
 
+		if (ss->o.svc->p->smtp_sasl_auth_soft_bounce)
+			st.cls = STATUS_TEMP;
+
+		/* RFC 4954 6: only this code is about the credentials. */
+		if (ss->reply.code == 535)
+			smtp_auth_cache_put(ss, &said);
 		smtp_session_fail(ss, &st, true, false);
 	}
 }

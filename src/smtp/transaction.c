@@ -82,6 +82,9 @@ print_command(struct smtp_job *j, size_t i)
 		    .encoding = d->encoding,
 		    .ret = d->ret,
 		    .envid = d->envid,
+		    .auth = j->session->is_authenticated && j->svc->p->smtp_send_dummy_mail_auth
+				? "<>"
+				: NULL,
 		    .smtputf8 = (d->utf8 & UTF8_REQUESTED) != 0,
 		};
 

@@ -82,7 +82,7 @@ def test_ipv4_when_ipv6_refuses(scratch):
 @pytest.mark.parametrize("domain, dsn, text", [
     ("null.test", "5.1.0", "Domain null.test does not accept mail (nullMX)"),
     ("no.mx.test", "5.4.4", "Host or domain name not found. Name service error for name=no.mx.test "
-     "type=MX: Host not found"),
+     "type=A: Host not found"),
     ("empty.test", "5.4.4", "Host or domain name not found. Name service error for name=empty.test "
      "type=A: Host found but no data record of requested type"),
 ])

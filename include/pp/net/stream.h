@@ -38,11 +38,13 @@ void stream_set_ops(struct stream *s, const struct stream_ops *ops, void *ctx);
 
 /* A connection attempt. done(ctx, 0 or -errno, stream) comes once, never inside the call; the ops
  * are set by the caller then (stream_set_ops), before that the stream is paused. local = source
- * address or NULL. `to` may be a sockaddr_un. stream_connect_cancel: no callback comes. */
+ * address or NULL; one that cannot be had is known at once (stream_connect_bind_error). `to` may be
+ * a sockaddr_un. stream_connect_cancel: no callback comes. */
 struct stream_connect;
 struct stream_connect *
 stream_connect(struct loop *l, const struct sockaddr *to, const struct sockaddr *local,
     int64_t timeout_ms, void (*done)(void *ctx, int err, struct stream *s), void *ctx);
+int stream_connect_bind_error(const struct stream_connect *c);
 void stream_connect_cancel(struct stream_connect *c);
 
 /* Input not yet consumed, valid until the next consume outside readable or return to the loop.
