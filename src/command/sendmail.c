@@ -186,7 +186,9 @@ parse_recipients(struct sendmail *sm, char **words, size_t n)
 		}
 		if (count == cap)
 			list = mem_realloc(list, (cap *= 2) * sizeof(*list));
-		if (!any && str_trim(str_of(words[i])).n > 0)
+		if (it.bad.n > 0)
+			list[count++] = arena_str(&sm->arena, it.bad);
+		else if (!any && str_trim(str_of(words[i])).n > 0)
 			list[count++] = words[i];
 	}
 	sm->rcpt = list;

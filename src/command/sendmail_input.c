@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "pp/mail/address_list.h"
 #include "pp/mail/header.h"
+#include "pp/mail/utf8.h"
 #include "pp/runtime/log.h"
 #include "sendmail.h"
 
@@ -29,9 +30,9 @@ struct input {
 	struct recipients {
 		const char **a;
 		size_t n, cap;
-	} plain, resent;
+	} plain, resent, bad;
 	bool is_resent; /* there is a Resent- field of recipients, even of none */
-	bool too_many;
+	bool too_many, cut;
 };
 
 static void
@@ -48,6 +49,19 @@ add_recipient(struct input *in, struct recipients *r, const char *address)
 	r->a[r->n++] = address;
 }
 
+/* Beside good addresses it becomes a recipient all the same, and comes back as a bounce: a warning
+ * alone is heard by nobody where a program submits. */
+static void
+not_understood(struct input *in, enum header_id id, struct str text)
+{
+	char *raw = arena_str(&in->sm->arena, str_head(text, 200));
+
+	utf8_clean(raw, strlen(raw));
+	log_warn("sendmail", "no address is understood in \"%s: %s\": nobody gets it there",
+	    header_name(id), raw);
+	add_recipient(in, &in->bad, raw);
+}
+
 static void
 extract(struct input *in)
 {
@@ -56,22 +70,25 @@ extract(struct input *in)
 	struct address_list list;
 	struct header h;
 	bool resent, any = false;
+	int rc;
 
 	if (!header_parse(buf_str(&in->header.text), &h) || !(header_flags(h.id) & HDR_IS_EXTRACT))
 		return;
 	resent = header_flags(h.id) & HDR_IS_RESENT;
 	in->is_resent |= resent;
+	in->cut |= in->header.cut;
 	address_list_init(&list, h.value);
-	while (address_list_next(&list, a, &m) > 0) {
+	while ((rc = address_list_next(&list, a, &m)) > 0) {
 		any = true;
 		if (m.address[0] != '\0')
 			add_recipient(in, resent ? &in->resent : &in->plain, m.address);
 	}
+	in->too_many |= rc < 0;
 	/* An empty field and an empty group ("undisclosed-recipients:;") name nobody on purpose. */
-	if (!any && str_trim(h.value).n > 0 && str_index(h.value, ';') == h.value.n)
-		log_warn("sendmail",
-		    "no address is understood in \"%s:%.*s\": nobody gets it there",
-		    header_name(h.id), STR_FMT(str_head(h.value, 200)));
+	if (list.bad.n > 0)
+		not_understood(in, h.id, list.bad);
+	else if (!any && str_trim(h.value).n > 0 && str_index(h.value, ';') == h.value.n)
+		not_understood(in, h.id, str_trim(h.value));
 }
 
 static void
@@ -181,8 +198,18 @@ put_recipients(struct input *in)
 		extract(in);
 	r = in->is_resent ? &in->resent : &in->plain;
 	if (in->too_many) {
-		log_fatal("sendmail", "%s(%ld): more than %d recipients in message header",
-		    in->sm->login, (long)getuid(), SENDMAIL_RCPT_MAX);
+		log_fatal("sendmail",
+		    "%s(%ld): more than %d recipients in a field of the message header, or %d in "
+		    "all",
+		    in->sm->login, (long)getuid(), ADDRESS_LIST_MAX, SENDMAIL_RCPT_MAX);
+		return EX_DATAERR;
+	}
+	if (in->cut) {
+		log_fatal("sendmail",
+		    "%s(%ld): unable to extract recipients: a field of the message header is "
+		    "longer "
+		    "than header_size_limit (%lld bytes)",
+		    in->sm->login, (long)getuid(), (long long)in->sm->params->header_size_limit);
 		return EX_DATAERR;
 	}
 	if (r->n == 0 && in->sm->rcpt_count == 0) {
@@ -192,6 +219,8 @@ put_recipients(struct input *in)
 	}
 	for (size_t i = 0; i < r->n; i++)
 		sendmail_drop_rcpt(in->drop, in->sm->o.notify, NULL, r->a[i]);
+	for (size_t i = 0; i < in->bad.n; i++)
+		sendmail_drop_rcpt(in->drop, in->sm->o.notify, NULL, in->bad.a[i]);
 	return 0;
 }
 
@@ -215,6 +244,7 @@ sendmail_input(struct sendmail *sm, struct sendmail_drop *d)
 		rc = put_recipients(&in);
 	mem_free(in.plain.a);
 	mem_free(in.resent.a);
+	mem_free(in.bad.a);
 	header_collector_fini(&in.header);
 	buf_fini(&in.piece);
 	return rc;

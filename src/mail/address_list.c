@@ -56,8 +56,11 @@ take(
 {
 	const char *address = lex_spec_address(a, it->text, s);
 
-	if (address == NULL)
+	if (address == NULL) {
+		if (it->bad.n == 0)
+			it->bad = (struct str){it->text.p + s->from, s->to - s->from};
 		return false;
+	}
 	*ret = (struct address_mailbox){address, s->from, s->to, it->phrase};
 	return true;
 }

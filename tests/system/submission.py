@@ -87,6 +87,35 @@ def test_resent_mail_goes_to_nobody_of_the_first_time(post, relayed):
     assert mail.recipients == ["you@dest.test"]
 
 
+def test_what_is_no_address_is_not_lost(relayed, root):
+    """Beside others it is a recipient, too: its failure comes back to the sender."""
+    done = relayed.command("sendmail", "-f", "me@client.test", "a@dest.test, user@", input="\nhello\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    relayed.wait_status("a@dest.test", "sent")
+    relayed.log.wait_for(r"to=<user@?>, .*status=(bounced|deferred)")
+    mark = relayed.log.mark()
+    done = relayed.command("sendmail", "-t", "-f", "me@client.test",
+                           input="To: b@dest.test, user@\n\nhello\n")
+    assert done.returncode == 0
+    if isinstance(relayed, pp_harness.Pennypost):
+        assert 'no address is understood in "To: user@"' in done.stderr
+    relayed.wait_status("b@dest.test", "sent", since=mark)
+    relayed.log.wait_for(r"to=<user@?>, .*status=(bounced|deferred)", since=mark)
+
+
+@pytest.mark.parametrize("separator", [", ", ",\n "])
+def test_recipients_that_do_not_fit_are_refused(relayed, separator):
+    """The header is held up to header_size_limit: whoever stands behind it would get nothing."""
+    everybody = separator.join(f"somebody{i:06}@dest.test" for i in range(8000))
+    done = relayed.command("sendmail", "-t", "-f", "me@client.test", input=f"To: {everybody}\n\nhello\n")
+    assert done.returncode == exit_code(relayed, 65)
+    assert "unable to extract recipients" in done.stderr
+    done = relayed.command("sendmail", "-t", "-f", "me@client.test",
+                           input="To: " + ",".join(f"a{i}" for i in range(12000)) + "\n\nhello\n")
+    if isinstance(relayed, pp_harness.Pennypost):
+        assert done.returncode == 65 and "more than 10000 recipients" in done.stderr
+
+
 def test_crlf_input(post):
     (mail,) = post("-f", "me@client.test", "you@dest.test", text="Subject: x\r\n\r\none\r\n\r\ntwo\r\n")
     assert mail.body() == b"one\r\n\r\ntwo\r\n"

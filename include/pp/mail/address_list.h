@@ -21,6 +21,7 @@ struct address_list {
 	size_t plain; /* up to here the text holds bare addresses: no name, no bracket */
 	size_t count;
 	struct str phrase;
+	struct str bad; /* the first that was passed over, as written; empty while there is none */
 };
 
 struct address_mailbox {
