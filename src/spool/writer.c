@@ -43,7 +43,7 @@ struct writer {
 	void (*done)(void *ctx, int rc);
 	void *done_ctx;
 	struct spool_arrival *arrival; /* made at the commit */
-	struct handover *handover;     /* or NULL */
+	struct intake *intake;         /* or NULL */
 	struct journal_commit commit;
 	/* The job's, while busy. */
 	enum work work;
@@ -309,9 +309,9 @@ commit_start(struct writer *w)
 }
 
 void
-writer_hand_over(struct writer *w, struct handover *h)
+writer_intake(struct writer *w, struct intake *h)
 {
-	w->handover = h;
+	w->intake = h;
 }
 
 static void
@@ -324,7 +324,7 @@ commit_finish(struct writer *w)
 	int rc = w->rc;
 
 	if (rc == 0)
-		handover_done(w->handover);
+		intake_done(w->intake);
 	if (rc == 0 && s->hook)
 		w->arrival = NULL;
 	writer_free(w);
