@@ -289,10 +289,10 @@ cleanup_end(
 }
 
 void
-cleanup_hand_over(struct cleanup *c, struct handover *h)
+cleanup_intake(struct cleanup *c, struct intake *h)
 {
 	PP_ON(c->loop);
-	writer_hand_over(c->writer, h);
+	writer_intake(c->writer, h);
 }
 
 void

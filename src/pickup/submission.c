@@ -4,7 +4,7 @@
  * Reading runs on the disk lane in batches, cleanup on the loop; at any moment one of the two works
  * on the submission, so nothing is shared. The mail is committed to the queue first and its file
  * removed after that: the other order could lose it. So that a kill between the two does not have
- * it taken in twice, what becomes of the file is noted (handover_new). What is malformed, or
+ * it taken in twice, what becomes of the file is noted (intake_new). What is malformed, or
  * refused for good, or comes from a user who may not submit, or no longer, goes to corrupt/:
  * somebody wrote it, and may want it back. Only what is no file is removed.
  */
@@ -27,8 +27,8 @@ struct submission {
 	char id[SPOOL_ID_MAX];
 	struct pickup_file file;
 	struct pickup_feed feed;
-	struct handover *handover; /* or NULL */
-	int rc; /* of the job */
+	struct intake *intake; /* or NULL */
+	int rc;                /* of the job */
 	enum pickup_result result;
 	void (*done)(void *ctx, const char *id, enum pickup_result r);
 	void *done_ctx;
@@ -46,7 +46,7 @@ finish(struct submission *s, enum pickup_result result)
 	memcpy(id, s->id, sizeof(id));
 	/* A file that cannot be removed now is then removed by the next start. */
 	if (result != PICKUP_LEFT)
-		handover_drop(s->handover);
+		intake_drop(s->intake);
 	pickup_file_close(&s->file);
 	userlist_unref(s->users);
 	cleanup_setup_unref(&s->setup);
@@ -193,9 +193,8 @@ static void
 accept_file(struct submission *s)
 {
 	pickup_feed_open(&s->feed, &s->setup);
-	s->handover = handover_new(
-	    s->setup.spool, s->id, &s->file.st, cleanup_id(s->feed.cleanup));
-	cleanup_hand_over(s->feed.cleanup, s->handover);
+	s->intake = intake_new(s->setup.spool, s->id, &s->file.st, cleanup_id(s->feed.cleanup));
+	cleanup_intake(s->feed.cleanup, s->intake);
 	pickup_feed_envelope(&s->feed, &s->file);
 	read_more(s);
 }

@@ -36,7 +36,7 @@ receipts_seal(uint64_t salt, const char *id, uint64_t offset)
 }
 
 uint64_t
-handover_seal(uint64_t salt, const struct handover *h, uint64_t which)
+intake_seal(uint64_t salt, const struct intake *h, uint64_t which)
 {
 	const uint64_t rest[4] = {salt, h->inode, (uint64_t)h->mtime, which};
 	struct str s = {(const char *)rest, sizeof(rest)};
@@ -208,13 +208,13 @@ receipt_drop(struct receipt *r)
 	}
 }
 
-struct handover *
-handover_new(struct spool *s, const char *file, const struct stat *st, const char *id)
+struct intake *
+intake_new(struct spool *s, const char *file, const struct stat *st, const char *id)
 {
 	struct receipts_file *f = s->receipts;
 
-	for (size_t i = 0; f && i < RECEIPTS_HANDOVERS; i++) {
-		struct handover *h = &f->head.handover[i];
+	for (size_t i = 0; f && i < RECEIPTS_INTAKES; i++) {
+		struct intake *h = &f->head.intake[i];
 
 		if (h->begun != 0)
 			continue;
@@ -222,30 +222,30 @@ handover_new(struct spool *s, const char *file, const struct stat *st, const cha
 		snprintf(h->id, sizeof(h->id), "%s", id);
 		h->inode = st->st_ino;
 		h->mtime = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
-		h->begun = handover_seal(f->head.salt, h, HANDOVER_BEGUN);
+		h->begun = intake_seal(f->head.salt, h, INTAKE_BEGUN);
 		return h;
 	}
 	return NULL;
 }
 
 static struct receipts_file *
-file_of(struct handover *h)
+file_of(struct intake *h)
 {
 	/* It stands in the first page, which a mapping begins with. */
 	return (struct receipts_file *)((uintptr_t)h & ~(uintptr_t)(RECEIPTS_HEAD - 1));
 }
 
 void
-handover_done(struct handover *h)
+intake_done(struct intake *h)
 {
 	volatile uint64_t *seal = h ? &h->done : NULL;
 
 	if (seal)
-		*seal = handover_seal(file_of(h)->head.salt, h, HANDOVER_DONE);
+		*seal = intake_seal(file_of(h)->head.salt, h, INTAKE_DONE);
 }
 
 void
-handover_drop(struct handover *h)
+intake_drop(struct intake *h)
 {
 	if (h)
 		memset(h, 0, sizeof(*h));

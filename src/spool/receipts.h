@@ -12,7 +12,7 @@ enum {
 	RECEIPTS_SLOTS = 16384,
 	RECEIPTS_PLACES = 4, /* recipients in a slot */
 	RECEIPTS_HEAD = 4096,
-	RECEIPTS_HANDOVERS = 16, /* more than pickup has at once */
+	RECEIPTS_INTAKES = 16, /* more than pickup has at once */
 };
 
 struct receipts_slot {
@@ -23,9 +23,9 @@ struct receipts_slot {
 	} place[RECEIPTS_PLACES];
 };
 
-enum { HANDOVER_BEGUN = 1, HANDOVER_DONE = 2 };
+enum { INTAKE_BEGUN = 1, INTAKE_DONE = 2 };
 
-struct handover {
+struct intake {
 	char file[SPOOL_ID_MAX], id[SPOOL_ID_MAX];
 	uint64_t inode;
 	int64_t mtime;        /* ns */
@@ -39,7 +39,7 @@ struct receipts_file {
 			uint64_t salt;
 			struct counter last_id; /* the spool's */
 			char boot[64];          /* of the machine, when it was made */
-			struct handover handover[RECEIPTS_HANDOVERS];
+			struct intake intake[RECEIPTS_INTAKES];
 		} head;
 		char block[RECEIPTS_HEAD];
 	};
@@ -47,6 +47,6 @@ struct receipts_file {
 };
 
 uint64_t receipts_seal(uint64_t salt, const char *id, uint64_t offset);
-uint64_t handover_seal(uint64_t salt, const struct handover *h, uint64_t which);
+uint64_t intake_seal(uint64_t salt, const struct intake *h, uint64_t which);
 /* Another one after each start of the machine; "" = not known. */
 void receipts_boot_blk(char boot[64]);

@@ -124,15 +124,15 @@ replay_slot(struct replay *r)
 /* Is it committed? Where that was not noted the message is there, unless the machine has gone down
  * meanwhile: then what lies there need not be whole. */
 static bool
-is_handed_over(const struct spool *s, const struct receipts_file *f, const struct handover *h)
+is_taken_in(const struct spool *s, const struct receipts_file *f, const struct intake *h)
 {
 	char boot[64];
 	struct stat st;
 	enum queue at;
 
-	if (h->done == handover_seal(f->head.salt, h, HANDOVER_DONE))
+	if (h->done == intake_seal(f->head.salt, h, INTAKE_DONE))
 		return true;
-	if (h->begun != handover_seal(f->head.salt, h, HANDOVER_BEGUN))
+	if (h->begun != intake_seal(f->head.salt, h, INTAKE_BEGUN))
 		return false;
 	receipts_boot_blk(boot);
 	return boot[0] != '\0' && strncmp(boot, f->head.boot, sizeof(boot)) == 0 &&
@@ -140,7 +140,7 @@ is_handed_over(const struct spool *s, const struct receipts_file *f, const struc
 }
 
 static int
-replay_handover(const struct spool *s, const struct receipts_file *f, struct handover *h)
+replay_intake(const struct spool *s, const struct receipts_file *f, struct intake *h)
 {
 	char path[SPOOL_PATH_MAX];
 	struct stat st;
@@ -155,7 +155,7 @@ replay_handover(const struct spool *s, const struct receipts_file *f, struct han
 		return rc == -ENOENT ? 0 : rc;
 	if (st.st_ino != h->inode ||
 	    (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec != h->mtime ||
-	    !is_handed_over(s, f, h))
+	    !is_taken_in(s, f, h))
 		return 0;
 	return fsio_unlink(s->dirfd, path);
 }
@@ -166,8 +166,8 @@ replay_all(const struct spool *s, struct receipts_file *f)
 	struct replay r = {.spool = s, .file = f};
 	int rc = 0;
 
-	for (size_t i = 0; rc == 0 && i < RECEIPTS_HANDOVERS; i++)
-		rc = replay_handover(s, f, &f->head.handover[i]);
+	for (size_t i = 0; rc == 0 && i < RECEIPTS_INTAKES; i++)
+		rc = replay_intake(s, f, &f->head.intake[i]);
 
 	counter_next(s->last_id, f->head.last_id.value + 1);
 	for (size_t i = 0; rc == 0 && i < RECEIPTS_SLOTS; i++) {

@@ -43,7 +43,7 @@ struct writer {
 	void (*done)(void *ctx, int rc);
 	void *done_ctx;
 	struct spool_arrival *arrival; /* made at the commit */
-	struct handover *handover;     /* or NULL */
+	struct intake *intake;         /* or NULL */
 	struct journal_commit commit;
 	/* The job's, while busy. */
 	enum work work;
@@ -282,9 +282,9 @@ commit_start(struct writer *w)
 }
 
 void
-writer_hand_over(struct writer *w, struct handover *h)
+writer_intake(struct writer *w, struct intake *h)
 {
-	w->handover = h;
+	w->intake = h;
 }
 
 static void
@@ -297,7 +297,7 @@ commit_finish(struct writer *w)
 	int rc = w->rc;
 
 	if (rc == 0)
-		handover_done(w->handover);
+		intake_done(w->intake);
 	if (a && a->mail == NULL && a->bytes && a->bytes->is_passing) {
 		snap_unref(&a->bytes->snap); /* it has become a file */
 		a->bytes = NULL;

@@ -60,8 +60,8 @@ void cleanup_on_drain(struct cleanup *c, void (*drained)(void *ctx), void *ctx);
 void cleanup_end(
     struct cleanup *c, void (*done)(void *ctx, const struct status *st, const char *id), void *ctx);
 /* Before the end: told of the commit before anybody else is (receipts.h). */
-struct handover;
-void cleanup_hand_over(struct cleanup *c, struct handover *h);
+struct intake;
+void cleanup_intake(struct cleanup *c, struct intake *h);
 void cleanup_abort(struct cleanup *c);
 /* Trouble known so far, or NULL: a caller may reply early. */
 const struct status *cleanup_trouble(const struct cleanup *c);

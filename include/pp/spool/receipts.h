@@ -40,14 +40,13 @@ void receipt_sign(struct receipt *r, size_t n);
 void receipt_drop(struct receipt *r);
 
 /* A file of maildrop on its way into the queue: so that a kill does not have it taken in twice. */
-struct handover;
+struct intake;
 /* The loop of pickup. It becomes the message of this id. NULL when there is no room. */
-struct handover *
-handover_new(struct spool *s, const char *file, const struct stat *st, const char *id);
+struct intake *intake_new(struct spool *s, const char *file, const struct stat *st, const char *id);
 /* The message is committed, and nobody has been told of it yet. NULL is taken. */
-void handover_done(struct handover *h);
+void intake_done(struct intake *h);
 /* The file is gone, or stays one. NULL is taken. */
-void handover_drop(struct handover *h);
+void intake_drop(struct intake *h);
 
 /* Did a run that was killed leave any? */
 bool receipts_left_blk(const struct spool *s);

@@ -75,8 +75,8 @@ bool writer_full(const struct writer *w);
 void writer_on_drain(struct writer *w, void (*drained)(void *ctx), void *ctx);
 
 /* Told of the commit before anybody else is (receipts.h). */
-struct handover;
-void writer_hand_over(struct writer *w, struct handover *h);
+struct intake;
+void writer_intake(struct writer *w, struct intake *h);
 /* utf8: UTF8_ bits, hints: field 4. done(ctx, 0 or -errno) comes once; then w is gone. */
 void writer_commit(
     struct writer *w, unsigned utf8, unsigned hints, void (*done)(void *ctx, int rc), void *ctx);
