@@ -118,11 +118,12 @@ fsio_pwrite(int fd, struct str s, off_t at)
 	return 0;
 }
 
-int
-fsio_pwritev(int fd, struct iovec *v, size_t count, off_t at)
+static int
+write_parts(int fd, struct iovec *v, size_t count, off_t at, int flags)
 {
 	while (count > 0) {
-		ssize_t n = pwritev(fd, v, count < IOV_MAX ? (int)count : IOV_MAX, at);
+		int parts = count < IOV_MAX ? (int)count : IOV_MAX;
+		ssize_t n = flags ? pwritev2(fd, v, parts, at, flags) : pwritev(fd, v, parts, at);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -137,6 +138,23 @@ fsio_pwritev(int fd, struct iovec *v, size_t count, off_t at)
 		}
 	}
 	return 0;
+}
+
+int
+fsio_pwritev(int fd, struct iovec *v, size_t count, off_t at)
+{
+	return write_parts(fd, v, count, at, 0);
+}
+
+int
+fsio_pwritev_sync(int fd, struct iovec *v, size_t count, off_t at)
+{
+	int rc = write_parts(fd, v, count, at, RWF_DSYNC);
+
+	if (rc != -ENOSYS && rc != -EOPNOTSUPP)
+		return rc;
+	rc = write_parts(fd, v, count, at, 0);
+	return rc < 0 ? rc : fsio_sync_data(fd);
 }
 
 ssize_t

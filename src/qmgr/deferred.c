@@ -133,13 +133,24 @@ is_due(const struct qmgr *q)
 	return first && first->when <= qmgr_now();
 }
 
+unsigned
+qmgr_working_count(const struct qmgr *q)
+{
+	unsigned n = q->active_count;
+
+	for (size_t i = 0; i < REST_KINDS; i++)
+		n -= q->resting[i];
+	return n;
+}
+
 bool
 qmgr_has_room(const struct qmgr *q, enum queue from)
 {
 	unsigned limit = (unsigned)q->epoch->params->qmgr_message_active_limit;
-	unsigned retried = q->retried_count, fresh = q->active_count - retried;
+	unsigned working = qmgr_working_count(q);
+	unsigned retried = q->retried_count, fresh = working - retried;
 
-	if (q->active_count >= limit)
+	if (working >= limit)
 		return false;
 	if (from == QUEUE_DEFERRED) /* a walk under way is about to let new mail in */
 		return !(q->incoming_waits || q->scanning) || retried < limit / 2;

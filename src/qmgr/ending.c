@@ -50,8 +50,8 @@ notify(struct qmgr_message *m, enum bounce_kind kind, bool expired)
 	bounce_send(&m->q->epoch->setup, m->q->o.disk, &req, notice_done, m);
 }
 
-static bool
-is_expired(const struct qmgr_message *m)
+bool
+qmgr_message_expired(const struct qmgr_message *m)
 {
 	const struct params *p = m->q->epoch->params;
 	int64_t lifetime =
@@ -215,10 +215,10 @@ static void
 leave(struct qmgr_message *m)
 {
 	const struct params *p = m->q->epoch->params;
-	int64_t now = qmgr_now();
+	int64_t now = qmgr_now(), since = m->rests_since > 0 ? m->rests_since : now;
 
-	m->next_try = now + schedule_backoff(now, m->envelope.create_time,
-				p->minimal_backoff_time / 1000, p->maximal_backoff_time / 1000);
+	m->next_try = since + schedule_backoff(since, m->envelope.create_time,
+				  p->minimal_backoff_time / 1000, p->maximal_backoff_time / 1000);
 	/* What the stop broke off is nobody's failure: the next start tries it at once. And who
 	 * flushes the queue means the mail that has just failed and is on its way back, too. */
 	if (m->q->stopping || m->again || (m->has_deferred && m->flushes != m->q->flushes))
@@ -253,7 +253,7 @@ step(struct qmgr_message *m)
 		notify(m, BOUNCE_FAILURE, false);
 		return true;
 	case STEP_EXPIRE:
-		if (!m->has_deferred || m->is_damaged || is_taken(m) || !is_expired(m))
+		if (!m->has_deferred || m->is_damaged || is_taken(m) || !qmgr_message_expired(m))
 			return false;
 		log_info("qmgr", "%s: from=<%s>, status=%s, returned to sender", m->id,
 		    m->envelope.sender, m->force_expire ? "force-expired" : "expired");

@@ -100,6 +100,15 @@ enum qmgr_super {
 	SUPER_DELETE, /* nothing goes over it */
 };
 
+/* Without a file, and with nothing to do: these are not counted as active. */
+enum qmgr_rest {
+	REST_NONE,
+	REST_LOBBY,    /* there is no room among the active */
+	REST_SHELVED,  /* from there it becomes a file in incoming/ */
+	REST_DEFERRED, /* its round is over */
+	REST_KINDS,
+};
+
 enum message_state { MESSAGE_LOADING, MESSAGE_DELIVERING, MESSAGE_ENDING, MESSAGE_GONE };
 
 /* A new file of a message that the journal still has. */
@@ -123,6 +132,9 @@ struct qmgr_message {
 	struct journal_mail *mail; /* it is in the journal and has no file */
 	TAILQ_ENTRY(qmgr_message) young;
 	int64_t young_until; /* ms of the loop: then it becomes a file */
+	TAILQ_ENTRY(qmgr_message) lobby;
+	enum qmgr_rest rest;
+	int64_t rests_since; /* seconds; 0 = it never did */
 	int64_t filed_at;    /* ms of the loop; 0 = it began as a file, or is none yet */
 	bool is_listed, is_filing, is_told;
 	off_t *marked; /* the job's that makes the file: finished recipients */
@@ -179,7 +191,11 @@ struct qmgr {
 	struct lane_job sync_job;
 	bool is_syncing;
 	int sync_rc;
-	LIST_HEAD(, qmgr_shelved) shelved; /* waiting for another try */
+	TAILQ_HEAD(, qmgr_message) lobby;
+	unsigned resting[REST_KINDS];
+	bool is_admitting;
+	int64_t tick_since, rush_until; /* ms of the loop */
+	unsigned tick_count;            /* arrivals since then */
 	unsigned filing;
 	struct index index; /* deferred mail */
 	uint32_t *wanted; /* slots of it whose details are to be read, from wanted_at to wanted_n */
@@ -219,8 +235,10 @@ struct qmgr_transport *qmgr_transport_get(struct qmgr *q, const char *name);
 /* message.c: load, results, end of a round */
 struct qmgr_message *
 qmgr_message_load(struct qmgr *q, const char *id, enum queue from, struct spool_bytes *bytes);
-/* A young one: the rest follows in this call, and it may be gone after it. False: not now. */
-bool qmgr_message_take(struct qmgr *q, struct spool_arrival *a);
+/* A young one: the rest follows in this call, and it may be gone after it. */
+void qmgr_message_take(struct qmgr *q, struct spool_arrival *a);
+/* Its envelope is known, and there is room for it: it begins. */
+void qmgr_message_loaded(struct qmgr_message *m);
 void qmgr_message_settled(struct qmgr_message *m, struct qmgr_entry *e, struct delivery *d);
 void
 qmgr_message_result(struct qmgr_message *m, const struct recipient *r, const struct status *st);
@@ -231,6 +249,7 @@ void qmgr_message_abandon(struct qmgr_message *m);
 void qmgr_assign(struct qmgr_message *m);
 /* ending.c */
 void qmgr_message_end(struct qmgr_message *m);
+bool qmgr_message_expired(const struct qmgr_message *m);
 void qmgr_message_free(struct qmgr_message *m);
 
 /* destination.c; `own` is the recipient it is kept for alone, or NULL */
@@ -263,6 +282,8 @@ unsigned qmgr_deferred_count(const struct qmgr *q);
 /* May one more from this queue become active? When mail of both kinds waits each gets half of the
  * places: a heap of retries does not keep new mail out, nor the other way round. */
 bool qmgr_has_room(const struct qmgr *q, enum queue from);
+/* What the active queue's limit counts. */
+unsigned qmgr_working_count(const struct qmgr *q);
 void qmgr_deferred_flush(struct qmgr *q);
 void qmgr_deferred_due(struct qmgr *q);
 /* Due at once, where it stands. */
@@ -313,15 +334,23 @@ void qmgr_quiet_all(struct qmgr *q, bool is_over);
 
 /* young.c: messages without a file */
 void qmgr_young_add(struct qmgr_message *m, struct journal_mail *mail);
-/* Becomes a file in active/; then qmgr_message_entry_done, or _end when it was there before. */
+/* There is no room for it now: the lobby, or a file in incoming/ for a walk to find. */
+void qmgr_young_wait(struct qmgr_message *m);
+/* Out of the lobby: this one, or those there is room for. */
+void qmgr_young_admit(struct qmgr_message *m);
+void qmgr_young_admit_some(struct qmgr *q);
+/* Its results are to be written down: true = later, it can rest without a file. */
+bool qmgr_young_rests(struct qmgr_message *m);
+/* Deferred mail that rests is tried again. */
+void qmgr_young_flush(struct qmgr *q);
+/* Becomes a file in active/; then qmgr_message_entry_done, or _end when it was there before. Out
+ * of the lobby: in incoming/, and out of memory. */
 void qmgr_young_file(struct qmgr_message *m);
 /* Nothing but finished recipients is to be written down: done, in the journal. */
 bool qmgr_young_marks(struct qmgr_message *m);
 void qmgr_young_done(struct qmgr_message *m);
 /* Out of memory: it stays in the journal. */
 void qmgr_young_leave(struct qmgr_message *m);
-/* A file in incoming/, for a walk to find. Takes ownership. */
-void qmgr_young_shelve(struct qmgr *q, struct spool_arrival *a);
 /* No more tries: what is in the journal stays there. */
 void qmgr_young_stop(struct qmgr *q);
 

@@ -52,13 +52,13 @@ struct qmgr_listing {
 	struct listing_reader *reader;
 	struct listing_walk *walk; /* of the queue it is at */
 	int64_t walk_began;        /* ms of the loop */
-	struct seen *seen;         /* in active/, by that walk */
+	struct seen *seen;         /* shown of the active ones, with a file or without */
 	bool from_files;           /* deferred mail, too: memory does not have it yet */
 	size_t ids;                /* deferred mail whose details are in its files */
 	char id[FILES][SPOOL_ID_MAX];
 };
 
-/* A message that a walk has shown. */
+/* A message that was shown. */
 struct seen {
 	UT_hash_handle hh;
 	char id[SPOOL_ID_MAX];
@@ -109,6 +109,24 @@ static void
 freed(struct post *p)
 {
 	mem_free(PP_CONTAINER(p, struct qmgr_listing, post));
+}
+
+static void
+seen_add(struct qmgr_listing *l, const char *id)
+{
+	struct seen *s = MEM_NEW(struct seen);
+
+	snprintf(s->id, sizeof(s->id), "%s", id);
+	HASH_ADD_STR(l->seen, id, s);
+}
+
+static bool
+is_seen(const struct qmgr_listing *l, const char *id)
+{
+	struct seen *s;
+
+	HASH_FIND_STR(l->seen, id, s);
+	return s != NULL;
 }
 
 static void
@@ -187,24 +205,14 @@ static int
 put_each(void *ctx, const struct listing *m)
 {
 	struct qmgr_listing *l = ctx;
-	struct seen *s;
 
+	/* What was active may be elsewhere by now. */
+	if (is_seen(l, m->id))
+		return 0;
 	put(l, m);
-	if (*l->queue == QUEUE_ACTIVE) {
-		s = MEM_NEW(struct seen);
-		snprintf(s->id, sizeof(s->id), "%s", m->id);
-		HASH_ADD_STR(l->seen, id, s);
-	}
+	if (*l->queue == QUEUE_ACTIVE)
+		seen_add(l, m->id);
 	return 0;
-}
-
-static bool
-is_seen(const struct qmgr_listing *l, const char *id)
-{
-	struct seen *s;
-
-	HASH_FIND_STR(l->seen, id, s);
-	return s != NULL;
 }
 
 static void
@@ -231,6 +239,21 @@ read_work(struct lane_job *job)
 		walk_read(l);
 }
 
+/* Of deferred mail that rests, as if it had its log. */
+static void
+put_reasons(struct arena *a, const struct qmgr_message *m, struct listing *shown)
+{
+	struct listing_recipient *to = arena_alloc(a, (m->envelope.rcpt_count + 1) * sizeof(*to));
+	const struct qmgr_record *rec;
+
+	shown->rcpt = to;
+	shown->rcpt_count = 0;
+	STAILQ_FOREACH (rec, &m->records, link)
+		if (rec->log == QUEUE_DEFER && shown->rcpt_count < m->envelope.rcpt_count)
+			to[shown->rcpt_count++] = listing_of_entry(a, &rec->entry);
+	shown->attempts = m->attempts + 1;
+}
+
 /* Behind the walk over active/: what it cannot have seen. */
 static void
 put_young(struct qmgr_listing *l)
@@ -247,7 +270,14 @@ put_young(struct qmgr_listing *l)
 			continue;
 		if (is_seen(l, m->id))
 			continue;
-		listing_of_envelope(&a, QUEUE_ACTIVE, m->id, &m->envelope, &shown);
+		listing_of_envelope(&a,
+		    m->rest == REST_NONE       ? QUEUE_ACTIVE
+		    : m->rest == REST_DEFERRED ? QUEUE_DEFERRED
+					       : QUEUE_INCOMING,
+		    m->id, &m->envelope, &shown);
+		if (m->rest == REST_DEFERRED)
+			put_reasons(&a, m, &shown);
+		seen_add(l, m->id);
 		put(l, &shown);
 		arena_fini(&a);
 	}
@@ -265,7 +295,6 @@ read_done(struct lane_job *job)
 		l->from_files = false;
 		if (*l->queue == QUEUE_ACTIVE)
 			put_young(l);
-		seen_forget(l);
 		l->queue++;
 	}
 	if (l->ended)
@@ -310,7 +339,7 @@ memory_read(struct qmgr_listing *l)
 		const struct qmgr_deferred *d = index_at(ix, l->slot);
 		struct listing m;
 
-		if (d == NULL)
+		if (d == NULL || is_seen(l, index_id(d)))
 			continue;
 		if (buf_str(&l->out).n >= PIECE_FULL)
 			break;

@@ -39,8 +39,9 @@ qmgr_message_free(struct qmgr_message *m)
 	buf_fini(&m->why);
 	arena_fini(&m->arena);
 	mem_free(m);
+	qmgr_young_admit_some(q);
 	/* Places are free for what had to wait: enough of them to be worth a walk. */
-	if (q->incoming_waits && (q->active_count - q->retried_count) * 4 <
+	if (q->incoming_waits && (qmgr_working_count(q) - q->retried_count) * 4 <
 				     (unsigned)q->epoch->params->qmgr_message_active_limit) {
 		q->incoming_waits = false;
 		qmgr_scan(q);
@@ -125,8 +126,8 @@ load_failed(struct qmgr_message *m)
 	qmgr_message_free(m);
 }
 
-static void
-loaded(struct qmgr_message *m)
+void
+qmgr_message_loaded(struct qmgr_message *m)
 {
 	struct qmgr *q = m->q;
 
@@ -171,7 +172,7 @@ load_done(struct lane_job *job)
 	if (m->rc < 0)
 		load_failed(m);
 	else
-		loaded(m);
+		qmgr_message_loaded(m);
 }
 
 static struct qmgr_message *
@@ -180,8 +181,8 @@ message_new(struct qmgr *q, const char *id, enum queue from, struct spool_bytes 
 	struct qmgr_message *m;
 
 	HASH_FIND_STR(q->active, id, m);
-	if (m || q->stopping || !q->started)
-		return NULL; /* before the recovery: the walk after it will find the file */
+	if (m || q->stopping)
+		return NULL;
 	m = MEM_NEW(struct qmgr_message);
 	snprintf(m->id, sizeof(m->id), "%s", id);
 	m->q = q;
@@ -204,7 +205,8 @@ message_new(struct qmgr *q, const char *id, enum queue from, struct spool_bytes 
 struct qmgr_message *
 qmgr_message_load(struct qmgr *q, const char *id, enum queue from, struct spool_bytes *bytes)
 {
-	struct qmgr_message *m = message_new(q, id, from, bytes);
+	/* Before the recovery: the walk after it will find the file. */
+	struct qmgr_message *m = q->started ? message_new(q, id, from, bytes) : NULL;
 
 	if (m == NULL)
 		return NULL;
@@ -213,17 +215,18 @@ qmgr_message_load(struct qmgr *q, const char *id, enum queue from, struct spool_
 	return m;
 }
 
-bool
+void
 qmgr_message_take(struct qmgr *q, struct spool_arrival *a)
 {
+	bool has_room = q->started && qmgr_has_room(q, QUEUE_INCOMING);
 	struct qmgr_message *m = message_new(q, a->id, QUEUE_INCOMING, a->bytes);
 	struct reader *r;
 
 	if (m == NULL)
-		return false;
+		return; /* an id twice: it stays in the journal, for the next start */
 	qmgr_young_add(m, a->mail);
 	a->mail = NULL;
-	r = reader_open_bytes(m->bytes->bytes);
+	r = reader_open_bytes(a->bytes->bytes);
 	m->rc = reader_envelope(r, READER_QUEUE, &m->arena, &m->envelope, &m->why);
 	reader_close(r);
 	if (m->rc < 0) {
@@ -232,10 +235,11 @@ qmgr_message_take(struct qmgr *q, struct spool_arrival *a)
 		m->is_damaged = m->has_deferred = true;
 		m->open_entries = 1;
 		qmgr_message_entry_done(m);
-		return true;
+	} else if (has_room) {
+		qmgr_message_loaded(m);
+	} else {
+		qmgr_young_wait(m);
 	}
-	loaded(m);
-	return true;
 }
 
 size_t
@@ -436,7 +440,8 @@ qmgr_message_entry_done(struct qmgr_message *m)
 		STAILQ_INIT(&m->records); /* all sent: the file goes, nothing needs a mark */
 	if (!STAILQ_EMPTY(&m->records) && !qmgr_young_marks(m)) {
 		if (m->mail) {
-			qmgr_young_file(m);
+			if (!qmgr_young_rests(m))
+				qmgr_young_file(m);
 			return;
 		}
 		STAILQ_CONCAT(&m->writing, &m->records);

@@ -44,7 +44,7 @@ qmgr_new(const struct qmgr_options *o)
 	TAILQ_INIT(&q->young);
 	STAILQ_INIT(&q->unsynced);
 	STAILQ_INIT(&q->syncing);
-	LIST_INIT(&q->shelved);
+	TAILQ_INIT(&q->lobby);
 	index_init(&q->index);
 	q->epoch = qmgr_epoch_new(q, &o->setup);
 	return q;
@@ -146,10 +146,7 @@ arrive_run(struct post *p)
 
 	qmgr_event(q, "queued", a->id);
 	if (a->mail && !q->stopping) {
-		if (!qmgr_has_room(q, QUEUE_INCOMING) || !qmgr_message_take(q, a)) {
-			qmgr_young_shelve(q, a);
-			a = NULL;
-		}
+		qmgr_message_take(q, a);
 	} else if (a->queue == QUEUE_INCOMING && !q->stopping) {
 		if (qmgr_has_room(q, QUEUE_INCOMING))
 			qmgr_message_load(q, a->id, QUEUE_INCOMING, a->bytes);
@@ -272,8 +269,11 @@ site_begin(struct order *o)
 
 	qmgr_destinations_revive(q);
 	/* First those on their way back: what the index sends out now comes there, too. */
-	HASH_ITER (hh, q->active, m, next)
+	HASH_ITER (hh, q->active, m, next) {
 		m->again |= has_failed(m) && has_recipient_at(&m->envelope, str_of(o->arg));
+		if (m->again && m->rest == REST_DEFERRED)
+			qmgr_young_file(m);
+	}
 	qmgr_site_flush(q, o->arg, site_done, o);
 }
 
@@ -304,8 +304,10 @@ counts(struct order *o)
 {
 	struct qmgr *q = o->q;
 
-	snprintf(o->text, sizeof(o->text), "active %u deferred %u deliveries %u", q->active_count,
-	    qmgr_deferred_count(q), q->deliveries);
+	unsigned rests = q->resting[REST_DEFERRED];
+
+	snprintf(o->text, sizeof(o->text), "active %u deferred %u deliveries %u",
+	    q->active_count - rests, qmgr_deferred_count(q) + rests, q->deliveries);
 	order_answer(o);
 }
 
@@ -327,6 +329,7 @@ command_run(struct post *p)
 	case QMGR_FLUSH:
 		q->flushes++;
 		qmgr_destinations_revive(q);
+		qmgr_young_flush(q);
 		qmgr_deferred_flush(q);
 		q->flushing = true;
 		qmgr_scan(q);

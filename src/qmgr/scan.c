@@ -377,6 +377,7 @@ recover_done(struct lane_job *job)
 	struct qmgr *q = s->q;
 
 	q->started = true;
+	qmgr_young_admit_some(q);
 	lane_run(q->o.disk, lane_key("scan"), &s->job, order_work, order_done);
 	if (!q->stopping)
 		qmgr_hand_start(q);

@@ -100,6 +100,10 @@ take(struct qmgr_message *m, enum qmgr_super what)
 	if (m->super == SUPER_DELETE || m->super == what)
 		return false;
 	m->super = what;
+	if (m->rest == REST_LOBBY) {
+		qmgr_young_admit(m);
+		return true;
+	}
 	if (what == SUPER_EXPIRE) {
 		if (m->state != MESSAGE_LOADING) /* its lane writes there */
 			m->force_expire = true;

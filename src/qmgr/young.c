@@ -6,24 +6,57 @@
  * (a log, another queue), becomes a file in active/ first and goes on from there as all others do.
  * Its deliveries do not wait for that. A file that cannot be made now is tried again: the message
  * is safe where it is.
+ *
+ * A file costs the machine more than all the rest of an acceptance, so while much comes in they
+ * are put off, by journal_linger_limit at most and while the journal has room: deferred mail rests
+ * without a file, and what has no place among the active waits in the lobby. When the rush is over
+ * all of it is made up for.
  */
 #include <errno.h>
 #include "internal.h"
 
 enum {
-	AT_ONCE = 512,       /* files being made because of their age */
-	TICK_MS = 100,       /* what comes due within it is handled together */
-	AGAIN_MS = 10 * 1000 /* after an error */
+	AT_ONCE = 512,        /* files being made because of their age */
+	TICK_MS = 100,        /* what comes due within it is handled together */
+	RUSH = 10,            /* arrivals within a tick */
+	RUSH_MS = 500,        /* how long one is remembered */
+	AGAIN_MS = 10 * 1000, /* after an error */
 };
+
+/* Another one has come. */
+static void
+note_arrival(struct qmgr *q)
+{
+	int64_t now = loop_now(q->loop);
+
+	if (now >= q->tick_since + TICK_MS) {
+		q->tick_since = now;
+		q->tick_count = 0;
+	}
+	if (++q->tick_count >= RUSH)
+		q->rush_until = now + RUSH_MS;
+}
+
+/* Are files put off now? */
+static bool
+is_patient(const struct qmgr *q)
+{
+	const struct qmgr_message *first = TAILQ_FIRST(&q->young);
+
+	return loop_now(q->loop) < q->rush_until && !q->stopping &&
+	       (first == NULL || !journal_is_filling(first->mail));
+}
 
 static void
 due_fired(struct timer *t)
 {
 	struct qmgr *q = PP_CONTAINER(t, struct qmgr, young_timer);
 	int64_t now = loop_now(q->loop);
+	int64_t until = now - (is_patient(q) ? q->epoch->params->journal_linger_limit : 0);
 	struct qmgr_message *m;
 
-	while ((m = TAILQ_FIRST(&q->young)) != NULL && m->young_until <= now && q->filing < AT_ONCE)
+	while (
+	    (m = TAILQ_FIRST(&q->young)) != NULL && m->young_until <= until && q->filing < AT_ONCE)
 		qmgr_young_file(m);
 	if (m != NULL)
 		timer_start(q->loop, t,
@@ -42,6 +75,23 @@ insert(struct qmgr_message *m, int64_t ms)
 		timer_start(q->loop, &q->young_timer, ms, due_fired);
 }
 
+/* It has a place among the active, or is about to. */
+static void
+wake(struct qmgr_message *m)
+{
+	if (m->rest != REST_NONE)
+		m->q->resting[m->rest]--;
+	m->rest = REST_NONE;
+}
+
+static void
+put_by(struct qmgr_message *m, enum qmgr_rest rest)
+{
+	PP_ASSERT(m->rest == REST_NONE);
+	m->rest = rest;
+	m->q->resting[rest]++;
+}
+
 static void
 unlist(struct qmgr_message *m)
 {
@@ -53,29 +103,140 @@ unlist(struct qmgr_message *m)
 void
 qmgr_young_add(struct qmgr_message *m, struct journal_mail *mail)
 {
+	struct spool_bytes *passing = m->bytes;
+
 	m->mail = mail;
+	if (passing->is_passing) {
+		m->bytes = spool_bytes_in_journal(m->q->spool, mail);
+		snap_unref(&passing->snap);
+	}
+	note_arrival(m->q);
 	insert(m, m->q->epoch->params->journal_linger);
+}
+
+static void
+enter_lobby(struct qmgr_message *m)
+{
+	put_by(m, REST_LOBBY);
+	TAILQ_INSERT_TAIL(&m->q->lobby, m, lobby);
+}
+
+void
+qmgr_young_wait(struct qmgr_message *m)
+{
+	enter_lobby(m);
+	if (!is_patient(m->q))
+		qmgr_young_file(m);
+}
+
+static void
+leave_lobby(struct qmgr_message *m)
+{
+	TAILQ_REMOVE(&m->q->lobby, m, lobby);
+	wake(m);
+}
+
+void
+qmgr_young_admit(struct qmgr_message *m)
+{
+	PP_ASSERT(m->rest == REST_LOBBY && !m->is_filing);
+	leave_lobby(m);
+	qmgr_message_loaded(m);
+}
+
+void
+qmgr_young_admit_some(struct qmgr *q)
+{
+	struct qmgr_message *m;
+
+	if (q->is_admitting)
+		return;
+	q->is_admitting = true; /* one that rests at once makes room for the next */
+	while (q->started && !q->stopping && (m = TAILQ_FIRST(&q->lobby)) != NULL &&
+	       qmgr_has_room(q, QUEUE_INCOMING))
+		qmgr_young_admit(m);
+	q->is_admitting = false;
+}
+
+bool
+qmgr_young_rests(struct qmgr_message *m)
+{
+	if (!m->is_listed || m->super != SUPER_NONE || m->has_bounced || m->has_trace ||
+	    m->is_damaged || m->again || !is_patient(m->q) || qmgr_message_expired(m))
+		return false;
+	if (m->open_entries == 0 && m->rest == REST_NONE) {
+		put_by(m, REST_DEFERRED);
+		m->rests_since = qmgr_now();
+		qmgr_young_admit_some(m->q);
+	}
+	return true;
+}
+
+/* From memory: what is known of its failure is of no use any more. */
+static void
+try_again(struct qmgr_message *m)
+{
+	struct qmgr_record *rec;
+
+	wake(m);
+	STAILQ_FOREACH (rec, &m->records, link)
+		m->envelope.rcpt[rec->ordinal].done |= rec->done; /* marked in the journal before */
+	STAILQ_INIT(&m->records);
+	receipt_drop(m->came);
+	m->came = NULL;
+	m->has_deferred = false;
+	m->flushes = m->q->flushes;
+	m->attempts++;
+	qmgr_assign(m);
+}
+
+void
+qmgr_young_flush(struct qmgr *q)
+{
+	struct qmgr_message *m, *next;
+
+	HASH_ITER (hh, q->active, m, next)
+		if (m->rest == REST_DEFERRED && qmgr_has_room(q, QUEUE_INCOMING))
+			try_again(m);
 }
 
 static void
 file_work(struct lane_job *job)
 {
 	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+	struct str bytes;
+	char *memory;
 
-	m->rc = writer_file_marked_blk(
-	    m->q->spool, QUEUE_ACTIVE, m->id, m->bytes->bytes, m->marked, m->marked_n);
+	m->rc = spool_bytes_load_blk(m->bytes, &bytes, &memory);
+	if (m->rc == 0)
+		m->rc = writer_file_marked_blk(
+		    m->q->spool, m->unsynced.queue, m->id, bytes, m->marked, m->marked_n);
+	mem_free(memory);
 }
 
 /* Once for each. */
 static void
-not_filed(const char *id, int rc, bool *is_told)
+not_filed(struct qmgr_message *m, int rc)
 {
-	if (!*is_told)
+	if (!m->is_told)
 		log_warn("qmgr",
 		    "%s: its queue file cannot be made: %s: it stays in the journal, and this is "
 		    "tried again every %d s",
-		    id, strerror(-rc), AGAIN_MS / 1000);
-	*is_told = true;
+		    m->id, strerror(-rc), AGAIN_MS / 1000);
+	m->is_told = true;
+	insert(m, AGAIN_MS);
+}
+
+/* It lies in incoming/, for a walk to find when there is room. */
+static void
+shelved(struct qmgr_message *m)
+{
+	struct qmgr *q = m->q;
+
+	if (m->super != SUPER_NONE)
+		qmgr_super_late(q, m->id, m->super);
+	q->incoming_waits = true;
+	qmgr_message_free(m);
 }
 
 static void
@@ -86,14 +247,21 @@ file_synced(struct qmgr_unsynced *u, int rc)
 
 	q->filing--;
 	m->is_filing = false;
+	if (m->rest == REST_SHELVED)
+		wake(m);
 	if (rc < 0) {
-		not_filed(m->id, rc, &m->is_told);
-		insert(m, AGAIN_MS);
+		if (u->queue == QUEUE_INCOMING)
+			enter_lobby(m);
+		not_filed(m, rc);
 		return;
 	}
 	journal_done(m->mail);
 	m->mail = NULL;
 	m->filed_at = loop_now(q->loop);
+	if (u->queue == QUEUE_INCOMING) {
+		shelved(m);
+		return;
+	}
 	if (m->state == MESSAGE_ENDING) {
 		qmgr_message_end(m);
 		return;
@@ -109,8 +277,6 @@ file_done(struct lane_job *job)
 	struct qmgr *q = m->q;
 
 	q->jobs--;
-	m->unsynced =
-	    (struct qmgr_unsynced){.id = m->id, .queue = QUEUE_ACTIVE, .synced = file_synced};
 	if (m->rc == 0)
 		qmgr_sync(q, &m->unsynced);
 	else
@@ -124,7 +290,16 @@ qmgr_young_file(struct qmgr_message *m)
 	const struct envelope *e = &m->envelope;
 
 	PP_ASSERT(m->mail != NULL && !m->is_filing);
+	m->unsynced =
+	    (struct qmgr_unsynced){.id = m->id, .queue = QUEUE_ACTIVE, .synced = file_synced};
+	if (m->rest == REST_LOBBY) {
+		m->unsynced.queue = QUEUE_INCOMING;
+		leave_lobby(m);
+		put_by(m, REST_SHELVED);
+	}
 	unlist(m);
+	if (m->rest == REST_DEFERRED)
+		wake(m);
 	m->is_filing = true;
 	m->q->filing++;
 	m->marked = arena_alloc(&m->arena, (e->rcpt_count + 1) * sizeof(*m->marked));
@@ -160,6 +335,7 @@ void
 qmgr_young_done(struct qmgr_message *m)
 {
 	unlist(m);
+	wake(m);
 	journal_done(m->mail);
 	m->mail = NULL;
 }
@@ -168,114 +344,16 @@ void
 qmgr_young_leave(struct qmgr_message *m)
 {
 	unlist(m);
+	if (m->rest == REST_LOBBY)
+		leave_lobby(m);
+	wake(m);
 	if (m->mail)
 		journal_leave(m->mail);
 	m->mail = NULL;
 }
 
-/* No room in the active queue, or not ready for it. */
-struct qmgr_shelved {
-	struct lane_job job;
-	struct timer timer;
-	struct qmgr_unsynced unsynced;
-	LIST_ENTRY(qmgr_shelved) link; /* while it waits for another try */
-	struct qmgr *q;
-	struct spool_arrival *a;
-	bool is_told;
-	int rc;
-};
-
-static void
-shelved_free(struct qmgr_shelved *s)
-{
-	spool_arrival_free(s->a);
-	mem_free(s);
-}
-
-static void
-shelve_work(struct lane_job *job)
-{
-	struct qmgr_shelved *s = PP_CONTAINER(job, struct qmgr_shelved, job);
-	const struct spool_arrival *a = s->a;
-
-	s->rc =
-	    writer_file_marked_blk(s->q->spool, QUEUE_INCOMING, a->id, a->bytes->bytes, NULL, 0);
-}
-
-static void shelve_start(struct qmgr_shelved *s);
-
-static void
-shelve_again(struct timer *t)
-{
-	struct qmgr_shelved *s = PP_CONTAINER(t, struct qmgr_shelved, timer);
-
-	LIST_REMOVE(s, link);
-	shelve_start(s);
-}
-
-static void
-shelve_synced(struct qmgr_unsynced *u, int rc)
-{
-	struct qmgr_shelved *s = PP_CONTAINER(u, struct qmgr_shelved, unsynced);
-	struct qmgr *q = s->q;
-
-	if (rc == 0) {
-		journal_done(s->a->mail);
-		s->a->mail = NULL;
-		q->incoming_waits = true;
-	} else {
-		not_filed(s->a->id, rc, &s->is_told);
-	}
-	if (rc == 0 || q->stopping) {
-		shelved_free(s);
-	} else {
-		LIST_INSERT_HEAD(&q->shelved, s, link);
-		timer_start(q->loop, &s->timer, AGAIN_MS, shelve_again);
-	}
-}
-
-static void
-shelve_done(struct lane_job *job)
-{
-	struct qmgr_shelved *s = PP_CONTAINER(job, struct qmgr_shelved, job);
-	struct qmgr *q = s->q;
-
-	q->jobs--;
-	s->unsynced = (struct qmgr_unsynced){
-	    .id = s->a->id, .queue = QUEUE_INCOMING, .synced = shelve_synced};
-	if (s->rc == 0)
-		qmgr_sync(q, &s->unsynced);
-	else
-		shelve_synced(&s->unsynced, s->rc);
-	qmgr_idle_check(q);
-}
-
-static void
-shelve_start(struct qmgr_shelved *s)
-{
-	s->q->jobs++;
-	lane_run(s->q->o.disk, lane_key(s->a->id), &s->job, shelve_work, shelve_done);
-}
-
-void
-qmgr_young_shelve(struct qmgr *q, struct spool_arrival *a)
-{
-	struct qmgr_shelved *s = MEM_NEW(struct qmgr_shelved);
-
-	s->q = q;
-	s->a = a;
-	shelve_start(s);
-}
-
 void
 qmgr_young_stop(struct qmgr *q)
 {
-	struct qmgr_shelved *s;
-
 	timer_stop(&q->young_timer);
-	while ((s = LIST_FIRST(&q->shelved)) != NULL) {
-		LIST_REMOVE(s, link);
-		timer_stop(&s->timer);
-		shelved_free(s);
-	}
 }

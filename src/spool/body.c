@@ -93,8 +93,15 @@ static void
 read_work(struct lane_job *job)
 {
 	struct body *b = PP_CONTAINER(job, struct body, job);
-	int rc = b->fd < 0 ? read_open(b) : 0;
+	int rc;
 
+	if (b->ref) {
+		b->file_size = (int64_t)b->ref->text.n;
+		b->job_rc =
+		    journal_text_read_blk(&b->ref->text, b->ahead.memory, b->chunk_size, b->job_at);
+		return;
+	}
+	rc = b->fd < 0 ? read_open(b) : 0;
 	b->job_rc = rc < 0 ? rc : fsio_pread(b->fd, b->ahead.memory, b->chunk_size, b->job_at);
 }
 
@@ -196,6 +203,8 @@ body_open(struct spool *s, enum queue q, const char *id, struct spool_bytes *byt
 	if (bytes) {
 		snap_ref(&bytes->snap);
 		b->ref = bytes;
+	}
+	if (bytes && bytes->text.segment == NULL) {
 		b->here = (struct chunk){.bytes = bytes->bytes, .valid = true, .is_last = true};
 		b->budget = (int64_t)(bytes->bytes.n + bytes->bytes.n / 2) + CHUNK;
 		return b;

@@ -99,6 +99,10 @@ append(const struct spool *s, enum queue q, const char *path, int fd, struct str
 	if (rc < 0)
 		return rc;
 	rc = fsio_write(fd, text);
+	/* Nothing is forgotten for the sake of a log of deferral: a loss of power may take the
+	 * reason, and the next attempt finds another. */
+	if (rc == 0 && q == QUEUE_DEFER)
+		return 0;
 	if (rc == 0)
 		rc = fsio_sync(fd);
 	if (rc < 0) {

@@ -59,6 +59,10 @@ int spool_finish_file(const struct spool *s, enum queue q, const char *path, int
 int spool_write_file(
     const struct spool *s, enum queue q, const char *path, struct str bytes, mode_t mode);
 
+/* Takes the memory of `from`, when the cache has room for it, or when it may pass without being
+ * counted; `from` is empty then. Else NULL. */
+struct spool_bytes *spool_bytes_keep(struct spool *s, struct buf *from, bool may_pass);
+
 /* One of the spool's directories, with the modes that Postfix gives it. */
 struct directory {
 	const char *name;

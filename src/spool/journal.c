@@ -22,6 +22,8 @@ enum {
 	AHEAD = 1024 * 1024, /* bytes made ready behind what is written: a sync that has to
 			      * record where a file lies on the disk costs several times as much */
 	SEGMENTS_MAX = 512,
+	MARKS_US = 1000000, /* so often the marks are written by a commit, too */
+	SEGMENTS_KEPT = 8,  /* made for good; what a rush needed beyond them is removed again */
 };
 
 struct segment {
@@ -35,12 +37,15 @@ struct segment {
 	char *front;    /* head and map: pages of the file */
 	uint32_t next;  /* unit */
 	uint32_t ready; /* units that lie on the disk */
+	int64_t synced; /* us: all of it, the map too; 0 = not in this life */
 	bool is_free;
 };
 
 struct journal_mail {
 	struct segment *segment;
 	uint32_t unit;
+	uint32_t n; /* bytes of the queue file, at `at` */
+	off_t at;
 };
 
 /* Written, not synced yet. */
@@ -60,6 +65,7 @@ struct journal {
 	struct loop *loop;
 	struct journal_options o;
 	struct counter broken; /* 1 = an error of the disk: files from then on */
+	struct counter used;   /* segments that are not free */
 	uint64_t generation;   /* of the segments of this run: there are no others (replay) */
 	TAILQ_HEAD(, segment) segments; /* oldest first */
 	struct segment *head;           /* the one that is written to, or NULL */
@@ -107,9 +113,30 @@ unit_offset(uint32_t unit)
 }
 
 static void
+segment_free(struct segment *g)
+{
+	if (g->front)
+		munmap(g->front, JOURNAL_FRONT);
+	fsio_close(g->fd);
+	mem_free(g);
+}
+
+static void
 freed_run(struct post *p)
 {
-	PP_CONTAINER(p, struct segment, post)->is_free = true;
+	struct segment *g = PP_CONTAINER(p, struct segment, post);
+	struct journal *j = g->journal;
+	char path[JOURNAL_NAME_MAX];
+
+	g->is_free = true;
+	counter_give(&j->used, 1);
+	if (j->count <= SEGMENTS_KEPT)
+		return;
+	journal_segment_path(g->number, path);
+	fsio_unlink(j->spool->dirfd, path);
+	TAILQ_REMOVE(&j->segments, g, link);
+	j->count--;
+	segment_free(g);
 }
 
 /* On the thread of whoever was the last to need it. */
@@ -141,18 +168,11 @@ segment_begin(struct journal *j, struct segment *g)
 	}
 	memset(map_of(g), 0, JOURNAL_UNITS);
 	g->next = 0;
+	g->synced = 0;
 	g->is_free = false;
+	counter_take(&j->used, 1, INT64_MAX);
 	snap_init(&g->snap, segment_unused);
 	return 0;
-}
-
-static void
-segment_free(struct segment *g)
-{
-	if (g->front)
-		munmap(g->front, JOURNAL_FRONT);
-	fsio_close(g->fd);
-	mem_free(g);
 }
 
 /* One call for all of it: at most AHEAD bytes. */
@@ -305,6 +325,27 @@ fail(struct journal *j, int rc)
 	note_error(j, rc);
 }
 
+/* Only what is written is made safe: the marks are pages of the same file, and to write one of them
+ * as well takes the disk twice as long. */
+static int
+run_write(struct journal *j, struct segment *g)
+{
+	struct run *r = &j->run;
+	int64_t now = loop_monotonic_us();
+	off_t at = unit_offset(r->first);
+	int rc;
+
+	if (g->next <= g->ready && g->synced > 0 && now - g->synced < MARKS_US)
+		return fsio_pwritev_sync(g->fd, r->part, r->n * PARTS, at);
+	rc = fsio_pwritev(g->fd, r->part, r->n * PARTS, at);
+	if (rc == 0)
+		rc = make_ready(g);
+	if (rc == 0)
+		rc = fsio_sync_data(g->fd);
+	g->synced = now;
+	return rc;
+}
+
 /* Safe, and answered. */
 static void
 run_end(struct journal *j)
@@ -315,11 +356,7 @@ run_end(struct journal *j)
 
 	if (r->n == 0)
 		return;
-	rc = fsio_pwritev(g->fd, r->part, r->n * PARTS, unit_offset(r->first));
-	if (rc == 0)
-		rc = make_ready(g);
-	if (rc == 0)
-		rc = fsio_sync_data(g->fd);
+	rc = run_write(j, g);
 	if (rc < 0) {
 		fail(j, rc);
 		return;
@@ -361,6 +398,8 @@ put(struct journal *j, struct journal_commit *c, uint32_t units)
 	c->mail = MEM_NEW(struct journal_mail);
 	c->mail->segment = g;
 	c->mail->unit = g->next;
+	c->mail->n = (uint32_t)file.n;
+	c->mail->at = unit_offset(g->next) + (off_t)head;
 	snap_ref(&g->snap);
 	r->commit[i] = c;
 	g->next += units;
@@ -426,6 +465,36 @@ journal_append(struct journal *j, struct journal_commit *c)
 	c->mail = NULL;
 	c->hash = journal_content_hash(str_of(c->id), c->bytes->bytes);
 	post_to(j->loop, &c->post, append_run);
+}
+
+void
+journal_text_take(const struct journal_mail *m, struct journal_text *ret)
+{
+	snap_ref(&m->segment->snap);
+	*ret = (struct journal_text){m->segment, m->at, m->n};
+}
+
+void
+journal_text_give(struct journal_text *t)
+{
+	snap_unref(&t->segment->snap);
+	t->segment = NULL;
+}
+
+ssize_t
+journal_text_read_blk(const struct journal_text *t, char *to, size_t n, off_t at)
+{
+	size_t left = at < (off_t)t->n ? t->n - (size_t)at : 0;
+
+	return fsio_pread(t->segment->fd, to, n < left ? n : left, t->at + at);
+}
+
+bool
+journal_is_filling(const struct journal_mail *m)
+{
+	struct journal *j = m->segment->journal;
+
+	return !counter_take(&j->used, 0, (int64_t)j->limit * 3 / 4);
 }
 
 void

@@ -475,6 +475,17 @@ listing_of_envelope(
 				.dsn = ""};
 }
 
+struct listing_recipient
+listing_of_entry(struct arena *a, const struct deferlog_entry *e)
+{
+	const struct status *st = &e->status;
+
+	return (struct listing_recipient){.address = shown(a, e->recipient),
+	    .reason = logged(a, str_of(st->text ? st->text : "")),
+	    .relay = st->remote && *st->remote ? logged(a, str_of(st->remote)) : "none",
+	    .dsn = arena_strdup(a, status_dsn(st).text)};
+}
+
 void
 listing_read_end(struct listing_read *r)
 {

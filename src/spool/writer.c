@@ -56,35 +56,6 @@ struct writer {
 static void work_done(struct lane_job *job);
 static void commit_finish(struct writer *w);
 
-static void
-bytes_destroy(struct snap *snap)
-{
-	struct spool_bytes *b = PP_CONTAINER(snap, struct spool_bytes, snap);
-
-	counter_give(b->spool->cache_used, (int64_t)b->bytes.n);
-	mem_free((void *)(uintptr_t)b->bytes.p);
-	mem_free(b);
-}
-
-/* Takes the memory of `from`, when the cache has room for it; `from` is empty then. */
-static struct spool_bytes *
-bytes_keep(struct spool *s, struct buf *from)
-{
-	size_t n = buf_str(from).n;
-	struct spool_bytes *b;
-
-	PP_ASSERT(from->head == 0);
-	if (!counter_take(s->cache_used, (int64_t)n, s->cache_size))
-		return NULL;
-	b = MEM_NEW(struct spool_bytes);
-	snap_init(&b->snap, bytes_destroy);
-	b->spool = s;
-	/* Exactly as long as it is: the buffer has grown by doubling. */
-	b->bytes = (struct str){mem_realloc(from->p, n), n};
-	buf_init(from, from->max);
-	return b;
-}
-
 void
 spool_arrival_free(struct spool_arrival *a)
 {
@@ -279,6 +250,7 @@ static void
 commit_start(struct writer *w)
 {
 	struct buf size;
+	bool is_young;
 
 	buf_init(&size, SIZE_RECORD);
 	record_put_size(&size, &w->size);
@@ -292,15 +264,16 @@ commit_start(struct writer *w)
 	memcpy(w->arrival->id, w->id, sizeof(w->id));
 	w->arrival->queue = w->queue;
 	w->out = buf_str(&w->flight);
+	is_young = !w->streams && w->queue == QUEUE_INCOMING && w->spool->journal &&
+		   journal_takes(w->spool->journal, w->out.n);
 	if (!w->streams) {
 		w->file_queue = w->queue;
 		memcpy(w->flight.p, w->size_record, SIZE_RECORD);
-		w->arrival->bytes = bytes_keep(w->spool, &w->flight);
+		w->arrival->bytes = spool_bytes_keep(w->spool, &w->flight, is_young);
 		if (w->arrival->bytes)
 			w->out = w->arrival->bytes->bytes;
 	}
-	if (w->arrival->bytes && w->queue == QUEUE_INCOMING && w->spool->journal &&
-	    journal_takes(w->spool->journal, w->out.n))
+	if (is_young)
 		journal_start(w);
 	else
 		work_start(w, WORK_COMMIT);
@@ -315,6 +288,10 @@ commit_finish(struct writer *w)
 	void *ctx = w->done_ctx;
 	int rc = w->rc;
 
+	if (a && a->mail == NULL && a->bytes && a->bytes->is_passing) {
+		snap_unref(&a->bytes->snap); /* it has become a file */
+		a->bytes = NULL;
+	}
 	if (rc == 0 && s->hook)
 		w->arrival = NULL;
 	writer_free(w);

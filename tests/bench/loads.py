@@ -19,9 +19,9 @@ from pp_scratch import Scratch
 SMALL, LARGE = 4096, 102400
 
 
-def portion(kind, options, length, share=4):
+def portion(kind, options, length, share=4, mails=None):
     """How many mails this system gets."""
-    messages = options.messages if length <= SMALL else options.messages // 4
+    messages = (mails or options.messages) // (1 if length <= SMALL else 4)
     if kind != PENNYPOST:
         messages //= share if length <= SMALL else 2
     return max(messages, 100)
@@ -88,17 +88,17 @@ def relay(options):
 
 
 def accept(options):
-    """The relay says nothing, so what is accepted stays, and is listed by postqueue."""
+    """Nothing is delivered, so what is accepted stays, and is listed by postqueue."""
     rates, costs = Section("accepted mails a second"), Section("CPU seconds per 1,000 mails accepted")
+    sessions = (options.sessions or [20])[0]
     for number in range(options.rounds):
-        for label, sessions, length, kept in shapes(options):
-            if sessions != (options.sessions or [20])[0]:
-                continue
+        for label, count, length, kept in lengths(options, sessions):
             for kind in systems(options):
                 area = Scratch("pp-silent")
-                messages = portion(kind, options, length)
+                messages = portion(kind, options, length, mails=count)
                 warm = 5 * sessions
-                with Subject(kind, silent(area), **held(options)) as subject:
+                relay, main = kept_from_leaving(area, options.how)
+                with Subject(kind, relay, **main) as subject:
                     source(subject.port, warm, sessions, length, kept)
                     settle(subject.pid)
                     cpu = cpu_seconds(subject.pid)
@@ -116,8 +116,22 @@ def accept(options):
                 costs.add(kind, label, cpu * 1000 / messages, False)
 
 
-def held(options):
-    return {"defer_transports": "smtp"} if options.defer else {}
+def lengths(options, sessions):
+    """(label, mails, length, kept): a short run, and one that outlives every buffer."""
+    for label, found, length, kept in shapes(options):
+        if found != sessions:
+            continue
+        for count in options.run or ([options.messages] if length > SMALL else [options.messages, 20000]):
+            yield f"{label}, {count:,} mails", count, length, kept
+
+
+def kept_from_leaving(area, how):
+    """(port of the relay, parameters)"""
+    if how == "refuse":
+        return area.port(), {}
+    main = {"defer": {"defer_transports": "smtp"},
+            "hold": {"smtpd_recipient_restrictions": "check_recipient_access static:HOLD, permit"}}
+    return silent(area), main.get(how, {})
 
 
 def with_tlsproxy(master):

@@ -325,6 +325,21 @@ fsync(int fd)
 	return fails("fsync", fd, NULL) ? -1 : real(fd);
 }
 
+ssize_t
+pwritev64v2(int fd, const struct iovec *v, int n, off64_t at, int flags)
+{
+	REAL(pwritev64v2);
+	return fails("pwritev", fd, NULL) || fails("fdatasync", fd, NULL)
+		   ? -1
+		   : real(fd, v, n, at, flags);
+}
+
+ssize_t
+pwritev2(int fd, const struct iovec *v, int n, off_t at, int flags)
+{
+	return pwritev64v2(fd, v, n, at, flags);
+}
+
 int
 fdatasync(int fd)
 {

@@ -26,6 +26,8 @@ void fsio_close(int fd);
 int fsio_write(int fd, struct str bytes);
 int fsio_pwrite(int fd, struct str bytes, off_t at);
 /* All of the parts, one behind the other; they are used up. */
+/* The same, and what was written is safe; the rest of the file is not touched. */
+int fsio_pwritev_sync(int fd, struct iovec *v, size_t count, off_t at);
 int fsio_pwritev(int fd, struct iovec *parts, size_t n, off_t at);
 /* Reads up to n bytes, fewer only at the end of the file; returns the count. */
 ssize_t fsio_pread(int fd, char *to, size_t n, off_t at);

@@ -52,6 +52,20 @@ bool journal_takes(const struct journal *j, size_t bytes);
 /* A loop. done comes once it is safe. */
 void journal_append(struct journal *j, struct journal_commit *c);
 
+/* The queue file of a message as it stands in the journal, to be read there. It is not overwritten
+ * before it is given back, whatever becomes of the message. Any thread. */
+struct journal_text {
+	struct segment *segment;
+	off_t at;
+	size_t n;
+};
+void journal_text_take(const struct journal_mail *m, struct journal_text *ret);
+void journal_text_give(struct journal_text *t);
+/* As fsio_pread, from `at` of the queue file. */
+ssize_t journal_text_read_blk(const struct journal_text *t, char *to, size_t n, off_t at);
+/* Three quarters of what it may hold are taken: time to make files. Any thread. */
+bool journal_is_filling(const struct journal_mail *m);
+
 /* The n-th recipient record of the message is finished. One thread at a time. */
 void journal_mark(struct journal_mail *m, size_t n);
 /* Delivered, or safe in a file: the journal has nothing more to do with it. Any thread; frees m. */

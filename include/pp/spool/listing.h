@@ -42,6 +42,9 @@ extern const enum queue listing_queues[];
 struct envelope;
 void listing_of_envelope(
     struct arena *a, enum queue q, const char *id, const struct envelope *e, struct listing *ret);
+/* Of a recipient whose log would say this. */
+struct deferlog_entry;
+struct listing_recipient listing_of_entry(struct arena *a, const struct deferlog_entry *e);
 /* One file that a scan met. 1 = nothing to show (not ready, no sender), -ENOENT = gone. */
 int listing_load_blk(
     const struct spool *s, const struct spool_entry *e, struct arena *a, struct listing *ret);

@@ -19,12 +19,19 @@
 
 struct writer;
 
-/* The bytes of a whole queue file in memory, shared and immutable; NULL when it was too big. */
+/* The bytes of a whole queue file, shared and immutable: in memory, or where p is NULL in the
+ * journal, for the cache is full. NULL when it was too big for either. */
 struct spool_bytes {
 	struct snap snap;
 	const struct spool *spool;
 	struct str bytes;
+	struct journal_text text;
+	bool is_passing; /* in memory, and not counted: not to be kept */
 };
+/* The same message, read from the journal. */
+struct spool_bytes *spool_bytes_in_journal(const struct spool *s, const struct journal_mail *m);
+/* Lanes: all of it; *ret_memory is to be freed, or NULL. */
+int spool_bytes_load_blk(const struct spool_bytes *b, struct str *ret, char **ret_memory);
 
 /* A message that is now ours. Passed to the commit hook; the receiver owns it. */
 struct spool_arrival {

@@ -7,7 +7,8 @@
  * such a disk is put together by chance and replayed: whatever was acknowledged and not yet given
  * away has to be there, nothing that is not exactly what was committed, and nothing of an earlier
  * life of a segment. Some syncs and writes fail as well, as a real disk's do: what they were to
- * write may be lost then although reading the file shows it.
+ * write may be lost then although reading the file shows it. A write that is a sync as well makes
+ * nothing safe but the pages it goes to.
  * PENNYPOST_CUTS, PENNYPOST_SEED: how many, and which.
  */
 #include <stdatomic.h>
@@ -17,6 +18,7 @@
 
 enum {
 	SECTOR = 512,
+	PAGE = 4096,
 	SECTORS = JOURNAL_SIZE / SECTOR,
 	SEGMENTS = 2,
 	LETTERS = 1200,
@@ -265,17 +267,67 @@ pwritev(int fd, const struct iovec *v, int count, off_t at)
 	return rc;
 }
 
-/* Some of it arrives, and the kernel tries the rest no more. */
-static int
-sync_failed(struct disk *d)
+/* Nothing of these sectors waits to be written any more. */
+static void
+forget_versions(struct disk *d, size_t from, size_t to)
 {
-	for (size_t i = 0; i < SECTORS; i++)
-		if (memcmp(now + i * SECTOR, d->clean + i * SECTOR, SECTOR) != 0 && chance(2))
+	size_t kept = 0;
+
+	for (size_t i = 0; i < d->n; i++)
+		if (d->version[i].sector < from || d->version[i].sector >= to)
+			d->version[kept++] = d->version[i];
+	d->n = kept;
+}
+
+/* Each sector that was written arrives, or where `is_broken` one of two does, and the kernel tries
+ * the rest no more. */
+static void
+arrive(struct disk *d, size_t from, size_t to, bool is_broken)
+{
+	for (size_t i = from; i < to; i++) {
+		if (memcmp(now + i * SECTOR, d->clean + i * SECTOR, SECTOR) == 0)
+			continue;
+		if (!is_broken || chance(2))
 			memcpy(d->durable + i * SECTOR, now + i * SECTOR, SECTOR);
-	memcpy(d->clean, now, JOURNAL_SIZE);
-	d->n = 0;
+		memcpy(d->clean + i * SECTOR, now + i * SECTOR, SECTOR);
+	}
+	forget_versions(d, from, to);
+}
+
+static int
+sync_failed(struct disk *d, size_t from, size_t to)
+{
+	arrive(d, from, to, true);
 	errno = EIO;
 	return -1;
+}
+
+ssize_t
+pwritev2(int fd, const struct iovec *v, int count, off_t at, int flags)
+{
+	struct disk *d = disk_of(fd);
+	size_t from = (size_t)(at / PAGE * PAGE / SECTOR), to;
+	ssize_t rc;
+
+	assert_int_equal(flags, RWF_DSYNC);
+	if (d)
+		event();
+	rc = syscall(SYS_pwritev2, fd, v, (long)count, (long)at, 0L, (long)flags);
+	if (d == NULL || rc < 0)
+		return rc;
+	note_write(d, fd, at, (size_t)rc);
+	event();
+	look(d, fd);
+	to = (size_t)((at + rc + PAGE - 1) / PAGE * PAGE / SECTOR);
+	if (to > SECTORS)
+		to = SECTORS;
+	if (fails())
+		return sync_failed(d, from, to);
+	arrive(d, from, to, false);
+	if ((size_t)(at + rc) > d->durable_size)
+		d->durable_size = (size_t)(at + rc);
+	event();
+	return rc;
 }
 
 static int
@@ -290,17 +342,12 @@ synced(struct disk *d, int fd, long call)
 		is_away[i] = mails[i].disk == d && mails[i].is_marked;
 	look(d, fd);
 	if (call == SYS_fdatasync && fails())
-		return sync_failed(d);
+		return sync_failed(d, 0, SECTORS);
 	size = d->size;
-	for (size_t i = 0; i < SECTORS; i++)
-		if (memcmp(now + i * SECTOR, d->clean + i * SECTOR, SECTOR) != 0) {
-			memcpy(d->durable + i * SECTOR, now + i * SECTOR, SECTOR);
-			memcpy(d->clean + i * SECTOR, now + i * SECTOR, SECTOR);
-		}
+	arrive(d, 0, SECTORS, false);
 	for (size_t i = 0; i < LETTERS; i++)
 		if (is_away[i])
 			mails[i].is_settled = true;
-	d->n = 0;
 	d->durable_size = size;
 	d->is_used = true;
 	rc = (int)syscall(call, fd);
