@@ -120,6 +120,8 @@ open_passwords_blk(struct smtp_service *sv, struct buf *err)
 	if (rc == 0)
 		rc = check_options("smtp_sasl_tls_verified_security_options",
 		    p->smtp_sasl_tls_verified_security_options, err);
+	if (rc == 0 && (rc = sasl_load_blk(&text)) < 0)
+		buf_printf(err, "smtp_sasl_auth_enable: %s", buf_cstr(&text));
 out:
 	buf_fini(&text);
 	return rc;
