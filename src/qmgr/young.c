@@ -21,6 +21,7 @@ enum {
 	RUSH = 10,            /* arrivals within a tick */
 	RUSH_MS = 500,        /* how long one is remembered */
 	AGAIN_MS = 10 * 1000, /* after an error */
+	RESTING_MAX = 60000,  /* some 130 MiB */
 };
 
 /* Another one has come. */
@@ -44,6 +45,7 @@ is_patient(const struct qmgr *q)
 	const struct qmgr_message *first = TAILQ_FIRST(&q->young);
 
 	return loop_now(q->loop) < q->rush_until && !q->stopping &&
+	       q->active_count - qmgr_working_count(q) < RESTING_MAX &&
 	       (first == NULL || !journal_is_filling(first->mail));
 }
 
