@@ -8,7 +8,8 @@
 #include "errors.h"
 #include "pp/mail/dot.h"
 #include "pp/mail/esmtp.h"
-#include "pp/map/map.h"
+#include "pp/map/key.h"
+#include "pp/map/matchlist.h"
 #include "pp/net/sasl.h"
 #include "pp/net/tls.h"
 #include "pp/smtp/smtp.h"
@@ -23,17 +24,31 @@ struct smtp_tls {
 	struct tls_context *context; /* NULL: made when first needed */
 };
 
+enum smtp_check {
+	SMTP_CHECK_HEADER,
+	SMTP_CHECK_MIME,
+	SMTP_CHECK_NESTED,
+	SMTP_CHECK_BODY,
+	SMTP_CHECK_COUNT,
+};
+extern const char *const smtp_check_name[SMTP_CHECK_COUNT]; /* the parameters */
+
 struct smtp_service {
 	const char *name;    /* of the row */
 	const char *program; /* "smtp", "relay/smtp": of the log lines */
 	const struct service *row;
 	const struct params *p;
 	enum tls_level level;
-	size_t tls_may, tls_must; /* in setup->tls: opportunistic, mandatory */
-	struct map *passwords;    /* NULL: no AUTH */
-	unsigned port;            /* smtp_tcp_port */
-	int family;               /* AF_INET, AF_INET6, AF_UNSPEC: inet_protocols */
-	int prefer;               /* the same: smtp_address_preference */
+	size_t tls_may, tls_must;             /* in setup->tls: opportunistic, mandatory */
+	struct map *passwords;                /* NULL: no AUTH */
+	struct map *checks[SMTP_CHECK_COUNT]; /* NULL: none, as the two below */
+	struct map *generic;
+	struct domainlist *local;  /* mydestination: whose users generic maps may name alone */
+	struct map *ehlo_keywords; /* smtp_discard_ehlo_keyword_address_maps */
+	bool has_checks;
+	unsigned port; /* smtp_tcp_port */
+	int family;    /* AF_INET, AF_INET6, AF_UNSPEC: inet_protocols */
+	int prefer;    /* the same: smtp_address_preference */
 	bool use_dns, use_native;
 	struct sockaddr_storage bind4, bind6; /* AF_UNSPEC: none */
 };
@@ -56,6 +71,10 @@ struct smtp_setup {
 const struct smtp_service *smtp_setup_find(const struct smtp_setup *su, const struct delivery *d);
 bool smtp_setup_owns(const struct smtp_setup *su, const char *address);
 bool smtp_setup_listens(const struct smtp_setup *su, unsigned port);
+
+/* setup_maps.c: the tables of a service. 0, or what is wrong in err. */
+int smtp_setup_maps_blk(struct smtp_service *sv, struct buf *err);
+void smtp_setup_maps_unref(struct smtp_service *sv);
 
 /* ---- tls_slot.c: contexts of this loop, re-made when files change; TLS sessions to resume ---- */
 
@@ -181,6 +200,8 @@ enum smtp_trouble {
 	SMTP_TROUBLE_MESSAGE, /* it said no to this message: the destination is fine */
 };
 
+struct smtp_content; /* content.h */
+
 struct smtp_transaction {
 	size_t n;          /* recipients */
 	size_t *rcpt;      /* their places in the delivery */
@@ -192,12 +213,27 @@ struct smtp_transaction {
 	bool is_empty; /* DATA was accepted with no recipient: a lone dot ends it */
 	bool is_done;  /* nothing more will be sent of it */
 	struct body *body;
+	struct smtp_content *content; /* NULL: it passes as it is */
 	struct dot_encoder encoder;
 	struct body_piece piece;
 	bool has_piece;
 	bool is_waiting; /* for the body */
 	bool is_broken_line_logged;
 };
+
+/* generic.c: one address is asked for at a time. */
+struct smtp_generic {
+	struct smtp_job *job;
+	void (*done)(void *ctx); /* after -EAGAIN: ask again */
+	void *ctx;
+	struct map_query query;
+	struct map_keys keys;
+	bool is_asking, is_answered;
+};
+/* 1: *ret is the public form; 0: it has none; -EAGAIN; -EIO, and err says why. What it makes lives
+ * in the arena, the address too until it is answered. */
+int smtp_generic_ask(struct smtp_generic *g, struct arena *a, const char *address, const char **ret,
+    struct buf *err);
 
 struct smtp_job {
 	struct smtp *smtp;
@@ -207,6 +243,9 @@ struct smtp_job {
 	struct delivery *d;
 	struct arena arena;
 	const char *identity;
+	struct smtp_generic generic;
+	const char **mapped; /* by smtp_generic_maps: the sender, then each recipient; NULL: none */
+	size_t mapped_count;
 	/* Where to. */
 	struct smtp_hop hops[SMTP_HOPS_MAX];
 	size_t hop_count, hop;
@@ -266,6 +305,10 @@ void smtp_job_again(struct smtp_job *j);
 void smtp_job_give_up(struct smtp_job *j, const struct status *st, bool is_hop);
 void smtp_job_break_off(struct smtp_job *j);
 
+/* Maps the envelope, then smtp_job_mapped. */
+void smtp_generic_start(struct smtp_job *j);
+void smtp_job_mapped(struct smtp_job *j);
+
 void smtp_lookup_start(struct smtp_job *j);
 /* The next preference; false: there is none. */
 bool smtp_lookup_more(struct smtp_job *j);
@@ -274,6 +317,15 @@ bool smtp_lookup_has_more(const struct smtp_job *j);
 /* Finds credentials and TLS context for the target, then starts a session. */
 void smtp_prepare(struct smtp_job *j);
 
+/* The session cannot go on: it stopped inside a command or the content. */
+void smtp_transaction_abandon(struct smtp_job *j, enum smtp_trouble kind);
+/* A verdict on the recipients that the server took. */
+void smtp_transaction_decide(struct smtp_job *j, const struct status *st);
+/* transaction_body.c: the content, up to the dot. */
+void smtp_transaction_body(struct smtp_job *j);
+void smtp_transaction_body_drained(struct smtp_job *j);
+/* What was said before the content was sent; false: nothing. */
+bool smtp_transaction_spoke_early(struct smtp_job *j);
 void smtp_transaction_start(struct smtp_job *j);
 void smtp_transaction_replied(struct smtp_job *j);
 void smtp_transaction_drained(struct smtp_job *j);
