@@ -149,6 +149,10 @@ struct smtp_session {
 	bool is_noted;     /* the warning about missing AUTH was given */
 	bool is_auth_sent; /* AUTH: what follows are bare answers */
 	struct sasl_exchange *sasl;
+	struct map_query keywords; /* what is ignored of its EHLO reply */
+	struct map_key keywords_key;
+	const char *ehlo_lines; /* its reply, while that is asked */
+	bool is_asking;
 	unsigned uses;
 	int64_t created; /* loop_now */
 	struct timer idle;
@@ -176,6 +180,12 @@ void smtp_session_release(struct smtp_session *ss, bool is_dirty);
 void smtp_session_quit(struct smtp_session *ss);
 void smtp_session_close(struct smtp_session *ss);
 
+/* Calls that may end a session are framed by these, so that it outlives them. */
+void smtp_session_enter(struct smtp_session *ss);
+void smtp_session_leave(struct smtp_session *ss);
+
+void smtp_session_ehlo_replied(struct smtp_session *ss);
+void smtp_session_helo_replied(struct smtp_session *ss);
 void smtp_session_starttls_replied(struct smtp_session *ss);
 void smtp_session_tls_begin(struct smtp_session *ss);
 void smtp_session_auth(struct smtp_session *ss);
@@ -217,7 +227,8 @@ struct smtp_transaction {
 	struct dot_encoder encoder;
 	struct body_piece piece;
 	bool has_piece;
-	bool is_waiting; /* for the body */
+	bool is_waiting;       /* for the body */
+	int64_t left, left_at; /* smtp_per_request_deadline: ms, as of loop_now */
 	bool is_broken_line_logged;
 };
 

@@ -112,6 +112,31 @@ smtp_transaction_spoke_early(struct smtp_job *j)
 	return true;
 }
 
+/* How long the peer may take for what is in the buffer: the whole time each time it has emptied
+ * one, or, with smtp_per_request_deadline, what is left of it and what the bytes it took are worth
+ * at smtp_min_data_rate. So either way it cannot hold a delivery by taking a byte now and then. */
+static int64_t
+transfer_time(struct smtp_job *j)
+{
+	const struct params *p = j->svc->p;
+	int64_t now = loop_now(j->smtp->loop), whole = p->smtp_data_xfer_timeout;
+	int64_t rate = p->smtp_min_data_rate > 0 ? p->smtp_min_data_rate : 1;
+	bool is_first = j->t.left_at == 0;
+
+	if (!p->smtp_per_request_deadline)
+		return whole;
+	if (is_first) {
+		j->t.left = whole;
+	} else {
+		j->t.left -= now - j->t.left_at;
+		j->t.left += (int64_t)(STREAM_OUT_HIGH - STREAM_OUT_LOW) * 1000 / rate;
+	}
+	if (j->t.left > whole)
+		j->t.left = whole;
+	j->t.left_at = now;
+	return j->t.left > 0 ? j->t.left : 1;
+}
+
 static void
 send_body(struct smtp_job *j)
 {
@@ -121,8 +146,7 @@ send_body(struct smtp_job *j)
 
 	do {
 		if (stream_full(st)) {
-			/* Each time the peer has taken a buffer's worth the time starts again. */
-			stream_deadline(st, j->svc->p->smtp_data_xfer_timeout);
+			stream_deadline(st, transfer_time(j));
 			stream_flush(st);
 			if (stream_full(st))
 				return;
