@@ -8,7 +8,8 @@
 #include "errors.h"
 #include "pp/mail/dot.h"
 #include "pp/mail/esmtp.h"
-#include "pp/map/map.h"
+#include "pp/map/key.h"
+#include "pp/map/matchlist.h"
 #include "pp/net/sasl.h"
 #include "pp/net/tls.h"
 #include "pp/smtp/smtp.h"
@@ -33,18 +34,32 @@ struct smtp_policy {
 	bool is_reused;            /* the connection may serve other mail */
 };
 
+enum smtp_check {
+	SMTP_CHECK_HEADER,
+	SMTP_CHECK_MIME,
+	SMTP_CHECK_NESTED,
+	SMTP_CHECK_BODY,
+	SMTP_CHECK_COUNT,
+};
+extern const char *const smtp_check_name[SMTP_CHECK_COUNT]; /* the parameters */
+
 struct smtp_service {
 	const char *name;    /* of the row */
 	const char *program; /* "smtp", "relay/smtp": of the log lines */
 	const struct service *row;
 	const struct params *p;
-	struct smtp_policy policy; /* where no table says otherwise */
-	struct map *policies;      /* smtp_tls_policy_maps, or NULL */
-	size_t tls_may, tls_must;  /* in setup->tls: opportunistic, mandatory */
-	struct map *passwords;     /* NULL: no AUTH */
-	unsigned port;             /* smtp_tcp_port */
-	int family;                /* AF_INET, AF_INET6, AF_UNSPEC: inet_protocols */
-	int prefer;                /* the same: smtp_address_preference */
+	struct smtp_policy policy;            /* where no table says otherwise */
+	struct map *policies;                 /* smtp_tls_policy_maps, or NULL */
+	size_t tls_may, tls_must;             /* in setup->tls: opportunistic, mandatory */
+	struct map *passwords;                /* NULL: no AUTH */
+	struct map *checks[SMTP_CHECK_COUNT]; /* NULL: none, as the two below */
+	struct map *generic;
+	struct domainlist *local;  /* mydestination: whose users generic maps may name alone */
+	struct map *ehlo_keywords; /* smtp_discard_ehlo_keyword_address_maps */
+	bool has_checks;
+	unsigned port; /* smtp_tcp_port */
+	int family;    /* AF_INET, AF_INET6, AF_UNSPEC: inet_protocols */
+	int prefer;    /* the same: smtp_address_preference */
 	bool use_dns, use_native;
 	struct sockaddr_storage bind4, bind6; /* AF_UNSPEC: none */
 };
@@ -80,6 +95,10 @@ const char *smtp_policy_parse(
 const char *smtp_policy_match(const struct smtp_policy *po, const struct params *p);
 /* Tells policies apart, for sessions to resume. */
 const char *smtp_policy_key(struct arena *a, const struct smtp_policy *po);
+
+/* setup_maps.c: the tables of a service. 0, or what is wrong in err. */
+int smtp_setup_maps_blk(struct smtp_service *sv, struct buf *err);
+void smtp_setup_maps_unref(struct smtp_service *sv);
 
 /* ---- tls_slot.c: contexts of this loop, re-made when files change; TLS sessions to resume ---- */
 
@@ -157,6 +176,10 @@ struct smtp_session {
 	bool is_auth_sent; /* AUTH: what follows are bare answers */
 	bool is_own;       /* no connection because of us: out of sockets, memory, ports */
 	struct sasl_exchange *sasl;
+	struct map_query keywords; /* what is ignored of its EHLO reply */
+	struct map_key keywords_key;
+	const char *ehlo_lines; /* its reply, while that is asked */
+	bool is_asking;
 	unsigned uses;
 	int64_t created; /* loop_now */
 	struct timer idle;
@@ -184,6 +207,12 @@ void smtp_session_release(struct smtp_session *ss, bool is_dirty);
 void smtp_session_quit(struct smtp_session *ss);
 void smtp_session_close(struct smtp_session *ss);
 
+/* Calls that may end a session are framed by these, so that it outlives them. */
+void smtp_session_enter(struct smtp_session *ss);
+void smtp_session_leave(struct smtp_session *ss);
+
+void smtp_session_ehlo_replied(struct smtp_session *ss);
+void smtp_session_helo_replied(struct smtp_session *ss);
 void smtp_session_starttls_replied(struct smtp_session *ss);
 void smtp_session_tls_begin(struct smtp_session *ss);
 /* Of the TLS session, to resume it. */
@@ -210,6 +239,8 @@ enum smtp_trouble {
 	SMTP_TROUBLE_MESSAGE, /* it said no to this message: the destination is fine */
 };
 
+struct smtp_content; /* content.h */
+
 struct smtp_transaction {
 	size_t n;          /* recipients */
 	size_t *rcpt;      /* their places in the delivery */
@@ -221,12 +252,28 @@ struct smtp_transaction {
 	bool is_empty; /* DATA was accepted with no recipient: a lone dot ends it */
 	bool is_done;  /* nothing more will be sent of it */
 	struct body *body;
+	struct smtp_content *content; /* NULL: it passes as it is */
 	struct dot_encoder encoder;
 	struct body_piece piece;
 	bool has_piece;
-	bool is_waiting; /* for the body */
+	bool is_waiting;       /* for the body */
+	int64_t left, left_at; /* smtp_per_request_deadline: ms, as of loop_now */
 	bool is_broken_line_logged;
 };
+
+/* generic.c: one address is asked for at a time. */
+struct smtp_generic {
+	struct smtp_job *job;
+	void (*done)(void *ctx); /* after -EAGAIN: ask again */
+	void *ctx;
+	struct map_query query;
+	struct map_keys keys;
+	bool is_asking, is_answered;
+};
+/* 1: *ret is the public form; 0: it has none; -EAGAIN; -EIO, and err says why. What it makes lives
+ * in the arena, the address too until it is answered. */
+int smtp_generic_ask(struct smtp_generic *g, struct arena *a, const char *address, const char **ret,
+    struct buf *err);
 
 struct smtp_job {
 	struct smtp *smtp;
@@ -236,6 +283,9 @@ struct smtp_job {
 	struct delivery *d;
 	struct arena arena;
 	const char *identity;
+	struct smtp_generic generic;
+	const char **mapped; /* by smtp_generic_maps: the sender, then each recipient; NULL: none */
+	size_t mapped_count;
 	/* Where to. */
 	struct smtp_hop hops[SMTP_HOPS_MAX];
 	size_t hop_count, hop;
@@ -300,6 +350,10 @@ void smtp_job_again(struct smtp_job *j);
 void smtp_job_give_up(struct smtp_job *j, const struct status *st, enum delivery_cause cause);
 void smtp_job_break_off(struct smtp_job *j);
 
+/* Maps the envelope, then smtp_job_mapped. */
+void smtp_generic_start(struct smtp_job *j);
+void smtp_job_mapped(struct smtp_job *j);
+
 void smtp_lookup_start(struct smtp_job *j);
 /* The next preference; false: there is none. */
 bool smtp_lookup_more(struct smtp_job *j);
@@ -308,6 +362,15 @@ bool smtp_lookup_has_more(const struct smtp_job *j);
 /* Finds credentials and TLS context for the target, then starts a session. */
 void smtp_prepare(struct smtp_job *j);
 
+/* The session cannot go on: it stopped inside a command or the content. */
+void smtp_transaction_abandon(struct smtp_job *j, enum smtp_trouble kind);
+/* A verdict on the recipients that the server took. */
+void smtp_transaction_decide(struct smtp_job *j, const struct status *st);
+/* transaction_body.c: the content, up to the dot. */
+void smtp_transaction_body(struct smtp_job *j);
+void smtp_transaction_body_drained(struct smtp_job *j);
+/* What was said before the content was sent; false: nothing. */
+bool smtp_transaction_spoke_early(struct smtp_job *j);
 void smtp_transaction_start(struct smtp_job *j);
 void smtp_transaction_replied(struct smtp_job *j);
 void smtp_transaction_drained(struct smtp_job *j);
