@@ -48,20 +48,21 @@ struct smtp_service {
 	const char *program; /* "smtp", "relay/smtp": of the log lines */
 	const struct service *row;
 	const struct params *p;
-	struct smtp_policy policy;            /* where no table says otherwise */
-	struct map *policies;                 /* smtp_tls_policy_maps, or NULL */
-	size_t tls_may, tls_must;             /* in setup->tls: opportunistic, mandatory */
-	struct map *passwords;                /* NULL: no AUTH */
-	struct map *checks[SMTP_CHECK_COUNT]; /* NULL: none, as the two below */
+	struct smtp_policy policy; /* where no table says otherwise */
+	struct map *policies;      /* smtp_tls_policy_maps, or NULL */
+	size_t tls_may, tls_must;  /* in setup->tls: opportunistic, mandatory */
+	struct map *passwords;     /* NULL: no AUTH */
+	unsigned port;             /* smtp_tcp_port */
+	int family;                /* AF_INET, AF_INET6, AF_UNSPEC: inet_protocols */
+	int prefer;                /* the same: smtp_address_preference */
+	bool use_dns, use_native;
+	struct sockaddr_storage bind4, bind6; /* AF_UNSPEC: none */
+	/* setup_maps.c; NULL: none. */
+	struct map *checks[SMTP_CHECK_COUNT];
 	struct map *generic;
 	struct domainlist *local;  /* mydestination: whose users generic maps may name alone */
 	struct map *ehlo_keywords; /* smtp_discard_ehlo_keyword_address_maps */
 	bool has_checks;
-	unsigned port; /* smtp_tcp_port */
-	int family;    /* AF_INET, AF_INET6, AF_UNSPEC: inet_protocols */
-	int prefer;    /* the same: smtp_address_preference */
-	bool use_dns, use_native;
-	struct sockaddr_storage bind4, bind6; /* AF_UNSPEC: none */
 };
 
 struct smtp_setup {
@@ -231,6 +232,20 @@ void smtp_cache_clear(struct smtp *s);         /* QUIT to all */
 
 /* ---- job.c, lookup.c, prepare.c, transaction.c: one delivery ---- */
 
+/* generic.c: one address is asked for at a time. */
+struct smtp_generic {
+	struct smtp_job *job;
+	void (*done)(void *ctx); /* after -EAGAIN: ask again */
+	void *ctx;
+	struct map_query query;
+	struct map_keys keys;
+	bool is_asking, is_answered;
+};
+/* 1: *ret is the public form; 0: it has none; -EAGAIN; -EIO, and err says why. What it makes lives
+ * in the arena, the address too until it is answered. */
+int smtp_generic_ask(struct smtp_generic *g, struct arena *a, const char *address, const char **ret,
+    struct buf *err);
+
 enum smtp_trouble {
 	SMTP_TROUBLE_NONE,
 	SMTP_TROUBLE_LOOKUP,  /* no address */
@@ -260,20 +275,6 @@ struct smtp_transaction {
 	int64_t left, left_at; /* smtp_per_request_deadline: ms, as of loop_now */
 	bool is_broken_line_logged;
 };
-
-/* generic.c: one address is asked for at a time. */
-struct smtp_generic {
-	struct smtp_job *job;
-	void (*done)(void *ctx); /* after -EAGAIN: ask again */
-	void *ctx;
-	struct map_query query;
-	struct map_keys keys;
-	bool is_asking, is_answered;
-};
-/* 1: *ret is the public form; 0: it has none; -EAGAIN; -EIO, and err says why. What it makes lives
- * in the arena, the address too until it is answered. */
-int smtp_generic_ask(struct smtp_generic *g, struct arena *a, const char *address, const char **ret,
-    struct buf *err);
 
 struct smtp_job {
 	struct smtp *smtp;
