@@ -30,3 +30,11 @@ mime_encoding(struct str value)
 			return encodings[i].encoding;
 	return BODY_UNKNOWN;
 }
+
+bool
+mime_is_opaque(struct str value)
+{
+	struct str word = lex_str(value, lex_skip(value, 0));
+
+	return str_caseeq(word, STR("quoted-printable")) || str_caseeq(word, STR("base64"));
+}

@@ -301,6 +301,12 @@ smtp_error_body(struct arena *a, int err)
 }
 
 struct status
+smtp_error_content(struct arena *a, const char *why)
+{
+	return status_make(a, STATUS_TEMP, 3, 0, "%s", why);
+}
+
+struct status
 smtp_error_stopping(struct arena *a)
 {
 	return status_make(

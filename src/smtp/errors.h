@@ -82,6 +82,7 @@ struct status smtp_error_null_mx(struct arena *a, const char *domain);
 struct status smtp_error_syntax(struct arena *a, const char *hop);
 struct status smtp_error_nowhere(struct arena *a);
 struct status smtp_error_body(struct arena *a, int err);
+struct status smtp_error_content(struct arena *a, const char *why);
 struct status smtp_error_stopping(struct arena *a);
 struct status smtp_error_no_service(struct arena *a, const char *transport);
 struct status smtp_error_bad_address(struct arena *a);

@@ -8,7 +8,8 @@
 #include "errors.h"
 #include "pp/mail/dot.h"
 #include "pp/mail/esmtp.h"
-#include "pp/map/map.h"
+#include "pp/map/key.h"
+#include "pp/map/matchlist.h"
 #include "pp/net/sasl.h"
 #include "pp/net/tls.h"
 #include "pp/smtp/smtp.h"
@@ -38,6 +39,15 @@ struct smtp_policy {
 	bool is_half_dane;     /* the MX record was not signed */
 };
 
+enum smtp_check {
+	SMTP_CHECK_HEADER,
+	SMTP_CHECK_MIME,
+	SMTP_CHECK_NESTED,
+	SMTP_CHECK_BODY,
+	SMTP_CHECK_COUNT,
+};
+extern const char *const smtp_check_name[SMTP_CHECK_COUNT]; /* the parameters */
+
 struct smtp_service {
 	const char *name;    /* of the row */
 	const char *program; /* "smtp", "relay/smtp": of the log lines */
@@ -53,6 +63,12 @@ struct smtp_service {
 	bool use_dns, use_native, use_dnssec;
 	bool is_lmtp;
 	struct sockaddr_storage bind4, bind6; /* AF_UNSPEC: none */
+	/* setup_maps.c; NULL: none. */
+	struct map *checks[SMTP_CHECK_COUNT];
+	struct map *generic;
+	struct domainlist *local;  /* mydestination: whose users generic maps may name alone */
+	struct map *ehlo_keywords; /* smtp_discard_ehlo_keyword_address_maps */
+	bool has_checks;
 };
 
 struct smtp_setup {
@@ -88,6 +104,10 @@ const char *smtp_policy_match(const struct smtp_policy *po, const struct params 
 void smtp_policy_copy(struct arena *a, struct smtp_policy *po);
 /* Tells policies apart, for sessions to resume. */
 const char *smtp_policy_key(struct arena *a, const struct smtp_policy *po);
+
+/* setup_maps.c: the tables of a service. 0, or what is wrong in err. */
+int smtp_setup_maps_blk(struct smtp_service *sv, struct buf *err);
+void smtp_setup_maps_unref(struct smtp_service *sv);
 
 /* ---- tls_slot.c: contexts of this loop, re-made when files change; TLS sessions to resume ---- */
 
@@ -167,6 +187,10 @@ struct smtp_session {
 	int bind_error; /* -errno: not from the address that it should come from */
 	bool is_own;    /* no connection because of us: out of sockets, memory, ports */
 	struct sasl_exchange *sasl;
+	struct map_query keywords; /* what is ignored of its EHLO reply */
+	struct map_key keywords_key;
+	const char *ehlo_lines; /* its reply, while that is asked */
+	bool is_asking;
 	unsigned uses;
 	int64_t created; /* loop_now */
 	struct timer idle;
@@ -185,6 +209,7 @@ void smtp_session_command(struct smtp_session *ss, int64_t timeout_ms, const cha
 void smtp_session_expect(struct smtp_session *ss, int64_t timeout_ms);
 /* The connection is set up: EHLO is done, TLS is as it must be. */
 void smtp_session_set_up(struct smtp_session *ss);
+void smtp_session_helo(struct smtp_session *ss);
 void smtp_session_ehlo(struct smtp_session *ss);
 /* Set-up failed; the job is told. polite: QUIT first. plain: another try without TLS may do. */
 void smtp_session_fail(struct smtp_session *ss, const struct status *st, bool polite, bool plain);
@@ -194,6 +219,12 @@ void smtp_session_release(struct smtp_session *ss, bool is_dirty);
 void smtp_session_quit(struct smtp_session *ss);
 void smtp_session_close(struct smtp_session *ss);
 
+/* Calls that may end a session are framed by these, so that it outlives them. */
+void smtp_session_enter(struct smtp_session *ss);
+void smtp_session_leave(struct smtp_session *ss);
+
+void smtp_session_ehlo_replied(struct smtp_session *ss);
+void smtp_session_helo_replied(struct smtp_session *ss);
 void smtp_session_starttls_replied(struct smtp_session *ss);
 void smtp_session_tls_begin(struct smtp_session *ss);
 /* Of the TLS session, to resume it. */
@@ -219,6 +250,20 @@ void smtp_cache_clear(struct smtp *s);         /* QUIT to all */
 
 /* ---- job.c, lookup.c, prepare.c, transaction.c: one delivery ---- */
 
+/* generic.c: one address is asked for at a time. */
+struct smtp_generic {
+	struct smtp_job *job;
+	void (*done)(void *ctx); /* after -EAGAIN: ask again */
+	void *ctx;
+	struct map_query query;
+	struct map_keys keys;
+	bool is_asking, is_answered;
+};
+/* 1: *ret is the public form; 0: it has none; -EAGAIN; -EIO, and err says why. What it makes lives
+ * in the arena, the address too until it is answered. */
+int smtp_generic_ask(struct smtp_generic *g, struct arena *a, const char *address, const char **ret,
+    struct buf *err);
+
 enum smtp_trouble {
 	SMTP_TROUBLE_NONE,
 	SMTP_TROUBLE_LOOKUP,  /* no address */
@@ -226,6 +271,8 @@ enum smtp_trouble {
 	SMTP_TROUBLE_SESSION, /* the server does not talk, or stopped talking */
 	SMTP_TROUBLE_MESSAGE, /* it said no to this message: the destination is fine */
 };
+
+struct smtp_content; /* content.h */
 
 struct smtp_transaction {
 	size_t n;          /* recipients */
@@ -239,10 +286,12 @@ struct smtp_transaction {
 	bool is_empty; /* DATA was accepted with no recipient: a lone dot ends it */
 	bool is_done;  /* nothing more will be sent of it */
 	struct body *body;
+	struct smtp_content *content; /* NULL: it passes as it is */
 	struct dot_encoder encoder;
 	struct body_piece piece;
 	bool has_piece;
-	bool is_waiting; /* for the body */
+	bool is_waiting;       /* for the body */
+	int64_t left, left_at; /* smtp_per_request_deadline: ms, as of loop_now */
 	bool is_broken_line_logged;
 };
 
@@ -261,6 +310,9 @@ struct smtp_job {
 	struct delivery *d;
 	struct arena arena;
 	const char *identity;
+	struct smtp_generic generic;
+	const char **mapped; /* by smtp_generic_maps: the sender, then each recipient; NULL: none */
+	size_t mapped_count;
 	/* Where to. */
 	struct smtp_hop hops[SMTP_HOPS_MAX];
 	size_t hop_count, hop;
@@ -338,6 +390,10 @@ void smtp_job_again(struct smtp_job *j);
 void smtp_job_give_up(struct smtp_job *j, const struct status *st, enum delivery_cause cause);
 void smtp_job_break_off(struct smtp_job *j);
 
+/* Maps the envelope, then smtp_job_mapped. */
+void smtp_generic_start(struct smtp_job *j);
+void smtp_job_mapped(struct smtp_job *j);
+
 void smtp_lookup_start(struct smtp_job *j);
 /* The next preference; false: there is none. */
 bool smtp_lookup_more(struct smtp_job *j);
@@ -361,6 +417,15 @@ void smtp_race_end(struct smtp_job *j);
 void smtp_dane_start(struct smtp_job *j);
 void smtp_prepare_go_on(struct smtp_job *j);
 
+/* The session cannot go on: it stopped inside a command or the content. */
+void smtp_transaction_abandon(struct smtp_job *j, enum smtp_trouble kind);
+/* A verdict on the recipients that the server took. */
+void smtp_transaction_decide(struct smtp_job *j, const struct status *st);
+/* transaction_body.c: the content, up to the dot. */
+void smtp_transaction_body(struct smtp_job *j);
+void smtp_transaction_body_drained(struct smtp_job *j);
+/* What was said before the content was sent; false: nothing. */
+bool smtp_transaction_spoke_early(struct smtp_job *j);
 void smtp_transaction_start(struct smtp_job *j);
 void smtp_transaction_replied(struct smtp_job *j);
 void smtp_transaction_drained(struct smtp_job *j);

@@ -57,7 +57,7 @@ finish(struct smtp_job *j)
 	PP_ASSERT(!j->session && !j->query && j->racer_count == 0);
 	smtp_tls_slot_cancel(&j->tls_wait);
 	unlink_job(j);
-	if (j->is_asking)
+	if (j->is_asking || j->generic.is_asking)
 		j->is_dead = true; /* the answer frees it */
 	else
 		smtp_job_free(j);
@@ -418,5 +418,14 @@ smtp_job_new(struct smtp *s, struct delivery *d)
 	}
 	smtp_target_parse(&j->arena, p->smtp_fallback_relay, p->known_tcp_ports, j->svc->port, true,
 	    j->hops, &j->hop_count);
+	if (j->svc->generic)
+		smtp_generic_start(j);
+	else
+		start_hop(j);
+}
+
+void
+smtp_job_mapped(struct smtp_job *j)
+{
 	start_hop(j);
 }

@@ -81,17 +81,16 @@ session_free(struct smtp_session *ss)
 	mem_free(ss);
 }
 
-/* Calls that may end a session are framed by enter and leave, so that it outlives them. */
-static void
-enter(struct smtp_session *ss)
+void
+smtp_session_enter(struct smtp_session *ss)
 {
 	ss->depth++;
 }
 
-static void
-leave(struct smtp_session *ss)
+void
+smtp_session_leave(struct smtp_session *ss)
 {
-	if (--ss->depth == 0 && ss->state == SMTP_DEAD)
+	if (--ss->depth == 0 && ss->state == SMTP_DEAD && !ss->is_asking)
 		session_free(ss);
 }
 
@@ -111,7 +110,7 @@ remember_tls(struct smtp_session *ss)
 static void
 bury(struct smtp_session *ss)
 {
-	enter(ss);
+	smtp_session_enter(ss);
 	smtp_session_move(ss, SMTP_DEAD);
 	smtp_cache_drop(ss);
 	unlist_ending(ss);
@@ -128,7 +127,7 @@ bury(struct smtp_session *ss)
 	ss->o.tls = NULL;
 	if (ss->o.password)
 		explicit_bzero((char *)(uintptr_t)ss->o.password, strlen(ss->o.password));
-	leave(ss);
+	smtp_session_leave(ss);
 }
 
 void
@@ -211,7 +210,7 @@ smtp_session_fail(struct smtp_session *ss, const struct status *st, bool polite,
 	bool is_connect = ss->state == SMTP_CONNECT;
 
 	j->cause = cause_of(ss, st);
-	enter(ss);
+	smtp_session_enter(ss);
 	ss->job = NULL;
 	smtp_race_leave(j, ss);
 	if (polite)
@@ -220,7 +219,7 @@ smtp_session_fail(struct smtp_session *ss, const struct status *st, bool polite,
 		smtp_session_close(ss);
 	smtp_job_session_failed(
 	    j, &copy, is_connect ? SMTP_TROUBLE_CONNECT : SMTP_TROUBLE_SESSION, plain);
-	leave(ss);
+	smtp_session_leave(ss);
 }
 
 static const char *
@@ -236,32 +235,6 @@ phase(const struct smtp_session *ss)
 	default: /* AUTH too, as Postfix has it */
 		return ss->o.svc->is_lmtp ? smtp_phase_lhlo : smtp_phase_ehlo;
 	}
-}
-
-static void
-helo(struct smtp_session *ss)
-{
-	const struct params *p = ss->o.svc->p;
-
-	smtp_session_move(ss, SMTP_HELO);
-	smtp_session_command(ss, p->smtp_helo_timeout, "HELO %s", p->smtp_helo_name);
-}
-
-void
-smtp_session_ehlo(struct smtp_session *ss)
-{
-	const struct params *p = ss->o.svc->p;
-
-	/* Nothing learnt before is kept: after STARTTLS the clear-text answer counts for nothing.
-	 */
-	ss->ehlo = (struct esmtp_ehlo){.mechs = "", .host = ""};
-	if (!ss->o.svc->is_lmtp && p->smtp_never_send_ehlo) {
-		helo(ss);
-		return;
-	}
-	smtp_session_move(ss, SMTP_EHLO);
-	smtp_session_command(ss, p->smtp_helo_timeout, "%s %s",
-	    ss->o.svc->is_lmtp ? "LHLO" : "EHLO", p->smtp_helo_name);
 }
 
 static void
@@ -281,58 +254,7 @@ greeting_replied(struct smtp_session *ss)
 	    strstr(text, "ESMTP"))
 		smtp_session_ehlo(ss);
 	else
-		helo(ss);
-}
-
-/* A server that calls itself by our name, at a port where we listen: the mail would go round. */
-static bool
-is_myself(const struct smtp_session *ss)
-{
-	const struct params *p = ss->o.svc->p;
-
-	return !ss->o.svc->is_lmtp && str_caseeq(str_of(ss->ehlo.host), str_of(p->myhostname)) &&
-	       smtp_setup_listens(ss->setup, ss->o.hop->port) && !ss->o.hop->has_port;
-}
-
-static void
-ehlo_replied(struct smtp_session *ss)
-{
-	const struct params *p = ss->o.svc->p;
-
-	/* RFC 5321 3.2: EHLO that is not understood is followed by HELO; 421 ends the session. */
-	if (reply_class(&ss->reply) != 2 && !ss->is_broken && !ss->o.svc->is_lmtp) {
-		helo(ss);
-		return;
-	}
-	if (reply_class(&ss->reply) != 2) {
-		struct status st = smtp_error_refused(&ss->arena, ss->peer, &ss->reply, false);
-
-		smtp_session_fail(ss, &st, true, false);
-		return;
-	}
-	esmtp_ehlo_parse(
-	    &ss->arena, reply_lines(&ss->reply), str_of(p->smtp_discard_ehlo_keywords), &ss->ehlo);
-	if (is_myself(ss)) {
-		struct status st = smtp_error_loop(&ss->arena, ss->o.hop->host);
-
-		log_warn(ss->o.svc->program, "host %s replied to HELO/EHLO with my own hostname %s",
-		    ss->address, p->myhostname);
-		smtp_session_fail(ss, &st, true, false);
-		return;
-	}
-	smtp_session_set_up(ss);
-}
-
-static void
-helo_replied(struct smtp_session *ss)
-{
-	if (reply_class(&ss->reply) == 2) {
-		smtp_session_set_up(ss);
-		return;
-	}
-	struct status st = smtp_error_refused(&ss->arena, ss->peer, &ss->reply, false);
-
-	smtp_session_fail(ss, &st, true, false);
+		smtp_session_helo(ss);
 }
 
 void
@@ -396,10 +318,10 @@ replied(struct smtp_session *ss)
 		greeting_replied(ss);
 		break;
 	case SMTP_EHLO:
-		ehlo_replied(ss);
+		smtp_session_ehlo_replied(ss);
 		break;
 	case SMTP_HELO:
-		helo_replied(ss);
+		smtp_session_helo_replied(ss);
 		break;
 	case SMTP_STARTTLS:
 		smtp_session_starttls_replied(ss);
@@ -477,12 +399,12 @@ on_readable(void *ctx)
 {
 	struct smtp_session *ss = ctx;
 
-	enter(ss);
+	smtp_session_enter(ss);
 	if (ss->state == SMTP_BODY)
 		smtp_transaction_spoken(ss->job);
 	else
 		read_replies(ss);
-	leave(ss);
+	smtp_session_leave(ss);
 }
 
 static void
@@ -490,10 +412,10 @@ on_drained(void *ctx)
 {
 	struct smtp_session *ss = ctx;
 
-	enter(ss);
+	smtp_session_enter(ss);
 	if (ss->job && (ss->state == SMTP_MAIL || ss->state == SMTP_BODY))
 		smtp_transaction_drained(ss->job);
-	leave(ss);
+	smtp_session_leave(ss);
 }
 
 static void
@@ -501,7 +423,7 @@ on_closed(void *ctx, int err)
 {
 	struct smtp_session *ss = ctx;
 
-	enter(ss);
+	smtp_session_enter(ss);
 	read_replies(ss);
 	if (ss->state == SMTP_DEAD || end_nonsense(ss))
 		goto out;
@@ -515,7 +437,7 @@ on_closed(void *ctx, int err)
 		smtp_session_fail(ss, &st, false, false);
 	}
 out:
-	leave(ss);
+	smtp_session_leave(ss);
 }
 
 static const struct stream_ops ops = {on_readable, on_drained, on_closed};

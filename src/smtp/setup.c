@@ -25,8 +25,10 @@ destroy(struct snap *snap)
 {
 	struct smtp_setup *su = PP_CONTAINER(snap, struct smtp_setup, snap);
 
-	for (size_t i = 0; i < su->service_count; i++)
+	for (size_t i = 0; i < su->service_count; i++) {
 		unref_maps(&su->services[i]);
+		smtp_setup_maps_unref(&su->services[i]);
+	}
 	for (size_t i = 0; i < su->tls_count; i++)
 		if (su->tls[i].context)
 			tls_context_unref(su->tls[i].context);
@@ -158,6 +160,8 @@ compile_blk(struct smtp_setup *su, const struct service *row, struct buf *err)
 		rc = smtp_setup_tls_blk(su, sv, err);
 	if (rc == 0)
 		rc = open_passwords_blk(sv, err);
+	if (rc == 0)
+		rc = smtp_setup_maps_blk(sv, err);
 	return rc;
 }
 

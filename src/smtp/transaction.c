@@ -7,7 +7,7 @@
  * says so, the others after the dot.
  */
 #include <errno.h>
-#include "internal.h"
+#include "content.h"
 #include "pp/mail/utf8.h"
 #include "pp/runtime/log.h"
 
@@ -22,6 +22,7 @@ smtp_transaction_end(struct smtp_job *j)
 {
 	if (j->t.body)
 		body_close(j->t.body);
+	smtp_content_free(j->t.content);
 	j->t = (struct smtp_transaction){0};
 }
 
@@ -36,9 +37,8 @@ leave(struct smtp_job *j, bool is_dirty, enum smtp_trouble kind)
 	smtp_job_transaction_done(j, kind);
 }
 
-/* The session cannot go on: it stopped inside a command or the content. */
-static void
-abandon(struct smtp_job *j, enum smtp_trouble kind)
+void
+smtp_transaction_abandon(struct smtp_job *j, enum smtp_trouble kind)
 {
 	struct smtp_session *ss = j->session;
 
@@ -47,9 +47,8 @@ abandon(struct smtp_job *j, enum smtp_trouble kind)
 	smtp_job_transaction_done(j, kind);
 }
 
-/* A verdict on the recipients that the server took; without DATA: on all. */
-static void
-decide_accepted(struct smtp_job *j, const struct status *st)
+void
+smtp_transaction_decide(struct smtp_job *j, const struct status *st)
 {
 	for (size_t i = 0; i < j->t.n; i++)
 		if (j->t.is_accepted[i])
@@ -77,7 +76,7 @@ print_command(struct smtp_job *j, size_t i)
 
 	if (i == 0) {
 		struct esmtp_mail m = {
-		    .address = d->sender,
+		    .address = j->mapped ? j->mapped[0] : d->sender,
 		    .size = d->content_length,
 		    .encoding = d->encoding,
 		    .ret = d->ret,
@@ -91,9 +90,11 @@ print_command(struct smtp_job *j, size_t i)
 		return esmtp_print_mail(out, &m, ext) == 0;
 	}
 	if (i <= j->t.n) {
-		const struct recipient *r = &d->rcpt[j->t.rcpt[i - 1]].rcpt;
-		struct esmtp_rcpt er = {
-		    .address = r->address, .notify = r->notify, .orcpt = orcpt_of(j, r)};
+		size_t at = j->t.rcpt[i - 1];
+		const struct recipient *r = &d->rcpt[at].rcpt;
+		struct esmtp_rcpt er = {.address = j->mapped ? j->mapped[at + 1] : r->address,
+		    .notify = r->notify,
+		    .orcpt = orcpt_of(j, r)};
 
 		return esmtp_print_rcpt(out, &er, ext) == 0;
 	}
@@ -138,7 +139,7 @@ send_commands(struct smtp_job *j)
 			struct status st = smtp_error_bad_address(&j->arena);
 
 			smtp_job_decide_all(j, &st);
-			abandon(j, SMTP_TROUBLE_MESSAGE);
+			smtp_transaction_abandon(j, SMTP_TROUBLE_MESSAGE);
 			return false;
 		}
 		t->sent++;
@@ -153,140 +154,6 @@ send_commands(struct smtp_job *j)
 		return false;
 	}
 	return true;
-}
-
-static void send_body(struct smtp_job *j);
-
-static void
-on_body(void *ctx, int rc)
-{
-	struct smtp_job *j = ctx;
-
-	j->t.is_waiting = false;
-	if (rc < 0) {
-		struct status st = smtp_error_body(&j->arena, rc);
-
-		j->d->is_file_damaged = rc == -EBADMSG;
-		if (rc == -EBADMSG)
-			log_warn(
-			    j->svc->program, "%s: %s", j->d->queue_id, body_error(of(j)->body));
-		smtp_job_decide_all(j, &st);
-		abandon(j, SMTP_TROUBLE_MESSAGE);
-		return;
-	}
-	send_body(j);
-}
-
-/* One piece to the output. 1 = go on, 0 = the content is complete, -EAGAIN = wait (for the disk or
- * the peer), else -errno. */
-static int
-send_piece(struct smtp_job *j)
-{
-	struct smtp_transaction *t = of(j);
-	struct buf *out = stream_out(j->session->stream);
-	int rc;
-
-	if (!t->has_piece) {
-		rc = body_next(t->body, &t->piece);
-		if (rc == -EAGAIN) {
-			t->is_waiting = true;
-			stream_flush(j->session->stream);
-			body_wait(t->body, on_body, j);
-		}
-		if (rc <= 0)
-			return rc;
-		t->has_piece = true;
-	}
-	rc = dot_encode(&t->encoder, out, t->piece.bytes, t->piece.last);
-	if (rc < 0)
-		return rc;
-	t->has_piece = false;
-	if (t->encoder.broken > 0 && !t->is_broken_line_logged) {
-		t->is_broken_line_logged = true;
-		log_info(j->svc->program, "%s: breaking line > %lld bytes with <CR><LF>SPACE",
-		    j->d->queue_id, (long long)j->svc->p->smtp_line_length_limit);
-	}
-	return 1;
-}
-
-/* Words that came while the content was still going out. A refusal is taken as the answer, and the
- * connection closed without a dot, so that the server cannot take the message as well. Anything
- * else must not pass for the answer to a dot that was not sent. False: nothing was said. */
-static bool
-spoke_early(struct smtp_job *j)
-{
-	struct smtp_session *ss = j->session;
-	struct str in = stream_in(ss->stream);
-	struct status st;
-	size_t used;
-
-	if (in.n == 0)
-		return false;
-	reply_clear(&ss->reply);
-	reply_feed(&ss->reply, in, &used);
-	if (ss->reply.state == REPLY_MORE) { /* the rest comes, or this is no reply */
-		reply_clear(&ss->reply);
-		return false;
-	}
-	st = smtp_error_said(&j->arena, ss->peer, &ss->reply, "end of DATA command");
-	if (ss->reply.state != REPLY_DONE || reply_class(&ss->reply) != 5)
-		st.cls = STATUS_TEMP;
-	decide_accepted(j, &st);
-	abandon(j, SMTP_TROUBLE_MESSAGE);
-	return true;
-}
-
-static void
-send_body(struct smtp_job *j)
-{
-	struct smtp_transaction *t = of(j);
-	struct stream *st = j->session->stream;
-	int rc;
-
-	do {
-		if (stream_full(st)) {
-			/* Each time the peer has taken a buffer's worth the time starts again. */
-			stream_deadline(st, j->svc->p->smtp_data_xfer_timeout);
-			stream_flush(st);
-			if (stream_full(st))
-				return;
-		}
-		rc = send_piece(j);
-	} while (rc == 1);
-	if (rc == -EAGAIN)
-		return;
-	if (rc == 0 && spoke_early(j))
-		return;
-	if (rc < 0 || dot_encode_end(&t->encoder, stream_out(st)) < 0) {
-		on_body(j, rc < 0 ? rc : -ENOBUFS);
-		return;
-	}
-	smtp_session_move(j->session, SMTP_DOT);
-	smtp_session_expect(j->session, j->svc->p->smtp_data_done_timeout);
-	stream_flush(st);
-	body_close(t->body);
-	t->body = NULL;
-}
-
-/* Nobody has to send 50 MB to hear what was said after the first of them. */
-void
-smtp_transaction_spoken(struct smtp_job *j)
-{
-	spoke_early(j);
-}
-
-static void
-start_body(struct smtp_job *j)
-{
-	const struct delivery *d = j->d;
-	size_t limit = (size_t)j->svc->p->smtp_line_length_limit;
-
-	smtp_session_move(j->session, SMTP_BODY);
-	stream_deadline(j->session->stream, j->svc->p->smtp_data_xfer_timeout);
-	dot_encoder_init(&j->t.encoder, limit);
-	j->t.body = body_open(
-	    j->smtp->spool, QUEUE_ACTIVE, d->queue_id, d->bytes, d->data_offset, d->data_size);
-	send_body(j);
 }
 
 static void
@@ -334,7 +201,7 @@ data_replied(struct smtp_job *j)
 
 	if (j->t.accepted == 0 && go_ahead && j->svc->is_lmtp) {
 		/* RFC 2033 4.2: should have been refused; an empty message has no replies. */
-		abandon(j, SMTP_TROUBLE_MESSAGE);
+		smtp_transaction_abandon(j, SMTP_TROUBLE_MESSAGE);
 		return false;
 	}
 	if (j->t.accepted == 0 && go_ahead) {
@@ -345,13 +212,13 @@ data_replied(struct smtp_job *j)
 		return true;
 	}
 	if (j->t.accepted > 0 && go_ahead) {
-		start_body(j);
+		smtp_transaction_body(j);
 		return true;
 	}
 	if (j->t.accepted > 0) {
 		struct status st = smtp_error_said(&j->arena, ss->peer, &ss->reply, "DATA command");
 
-		decide_accepted(j, &st);
+		smtp_transaction_decide(j, &st);
 	}
 	leave(j, j->t.mail_ok, SMTP_TROUBLE_MESSAGE);
 	return false;
@@ -407,10 +274,10 @@ dot_replied(struct smtp_job *j)
 		j->d->transmit_us = loop_wall_us();
 		st = reply_status(&j->arena, &ss->reply);
 		st.remote = ss->peer.host;
-		decide_accepted(j, &st);
+		smtp_transaction_decide(j, &st);
 	} else if (!j->t.is_empty) {
 		st = smtp_error_said(&j->arena, ss->peer, &ss->reply, "end of DATA command");
-		decide_accepted(j, &st);
+		smtp_transaction_decide(j, &st);
 	}
 	leave(j, false, SMTP_TROUBLE_MESSAGE);
 }
@@ -429,7 +296,7 @@ garbage(struct smtp_job *j)
 	for (size_t i = 0; i < j->t.n; i++)
 		if (smtp_job_open(j, j->t.rcpt[i]) && !j->t.is_answered[i])
 			smtp_job_decide(j, j->t.rcpt[i], &st);
-	abandon(j, SMTP_TROUBLE_SESSION);
+	smtp_transaction_abandon(j, SMTP_TROUBLE_SESSION);
 }
 
 /* A connection that was idle may be dead without our knowing: nothing is lost by another try. */
@@ -486,8 +353,8 @@ smtp_transaction_drained(struct smtp_job *j)
 {
 	if (j->session->state == SMTP_MAIL)
 		send_commands(j);
-	else if (!j->t.is_waiting)
-		send_body(j);
+	else
+		smtp_transaction_body_drained(j);
 }
 
 void
@@ -506,7 +373,7 @@ smtp_transaction_lost(struct smtp_job *j, int err)
 		try_again(j);
 		return;
 	}
-	if (ss->state == SMTP_BODY && spoke_early(j))
+	if (ss->state == SMTP_BODY && smtp_transaction_spoke_early(j))
 		return;
 	struct status st = smtp_error_lost(&j->arena, ss->peer, phase, err);
 	bool all_known = j->t.mail_failed;
@@ -514,7 +381,8 @@ smtp_transaction_lost(struct smtp_job *j, int err)
 	for (size_t i = 0; i < j->t.n && !all_known; i++)
 		if (smtp_job_open(j, j->t.rcpt[i]) && !j->t.is_answered[i])
 			smtp_job_decide(j, j->t.rcpt[i], &st);
-	abandon(j, all_known || j->t.is_empty ? SMTP_TROUBLE_MESSAGE : SMTP_TROUBLE_SESSION);
+	smtp_transaction_abandon(
+	    j, all_known || j->t.is_empty ? SMTP_TROUBLE_MESSAGE : SMTP_TROUBLE_SESSION);
 }
 
 static bool

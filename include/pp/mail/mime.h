@@ -10,3 +10,5 @@
 /* The value of a Content-Transfer-Encoding header: 7bit, quoted-printable, base64 -> BODY_7BIT;
  * 8bit, binary -> BODY_8BIT; anything else BODY_UNKNOWN. Case, blanks and comments are ignored. */
 enum body_encoding mime_encoding(struct str value);
+/* quoted-printable, base64: what is inside cannot be read as it stands. */
+bool mime_is_opaque(struct str value);
