@@ -113,13 +113,14 @@ def test_killed_in_the_read(shim, root):
 def test_killed_before_its_file_has_gone_from_maildrop(scratch, shim, root, sink, way):
     """Its mail is in the queue, and may have arrived: it is not taken in again."""
     system = pp_harness.Pennypost(scratch, **WAYS[way]).relay_to(sink)
+    system.start()
+    system.stop()
+    system.must("sendmail", "-f", "sender@client.test", "you@dest.test", input="hello\n")
     plain = system.env
     system.env = dict(plain, LD_PRELOAD=shim, FAULT_SPOOL=system.queue, FAULT_CALL="unlinkat",
                       FAULT_WHERE="maildrop", FAULT_NTH="1", FAULT_ERRNO="kill")
     system.spawn()
     system.env = plain
-    system.wait_ready()
-    system.must("sendmail", "-f", "sender@client.test", "you@dest.test", input="hello\n")
     assert system.wait_exit() == -9
     assert len(system.queue_files("maildrop")) == 1
     system.start()
