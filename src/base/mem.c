@@ -4,8 +4,12 @@
  * Running out of memory cannot be handled better than by ending: the spool is safe against a kill
  * at any moment, so a supervisor's restart loses nothing, while half-handled failures would.
  */
+#include <link.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include "pp/base/assert.h"
 #include "pp/base/mem.h"
 
@@ -153,4 +157,28 @@ arena_fini(struct arena *a)
 		mem_free(c);
 	}
 	a->used = 0;
+}
+
+/* Of this program, what nobody writes to: text and constants, not what the linker has filled in. */
+static int
+drop_pages(struct dl_phdr_info *program, size_t size, void *ctx)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	for (size_t i = 0; i < program->dlpi_phnum; i++) {
+		const ElfW(Phdr) *part = &program->dlpi_phdr[i];
+		uintptr_t from = program->dlpi_addr + part->p_vaddr, to = from + part->p_memsz;
+
+		from &= ~(uintptr_t)(page - 1);
+		if (part->p_type == PT_LOAD && !(part->p_flags & PF_W))
+			madvise((void *)from, to - from, MADV_DONTNEED);
+	}
+	return 1; /* the first is the program */
+}
+
+void
+mem_trim(void)
+{
+	malloc_trim(0);
+	dl_iterate_phdr(drop_pages, NULL);
 }

@@ -150,7 +150,7 @@ collect(struct command *c, const struct options *o, struct names *names, struct 
 
 	if (!o->is_set) {
 		for (unsigned i = 0; (p = param_at(i)) != NULL; i++)
-			add(names, p->name);
+			add(names, param_name(p));
 		add_transports(c, names, a);
 	} else if (*c->config->dir && strcmp(c->config->dir, CONFIG_DIR_DEFAULT) != 0)
 		add(names, "config_directory");

@@ -77,7 +77,7 @@ collect(struct config_data *d)
 		add_list(d, e->service.params->smtpd_restriction_classes);
 	}
 	for (unsigned i = 0; (p = param_at(i)) != NULL; i++)
-		add_value(d, p->def);
+		add_value(d, param_def(p));
 }
 
 bool
@@ -145,12 +145,12 @@ tell_level(struct config_data *d, const struct param *p, const struct setting_en
 		return;
 	buf_init(&def, CONFIG_VALUE_MAX);
 	if (p->type == PARAM_RAW)
-		buf_adds(&def, p->def);
+		buf_adds(&def, param_def(p));
 	else
 		scope_expand(&sc, str_of(d->defaults[param_index(p)]), &def, NULL);
 	if (!str_caseeq(buf_str(&def), str_of(text)))
 		config_report_warn(report, e->setting.file, e->setting.line,
-		    "%s has no effect in this version of pennypost", p->name);
+		    "%s has no effect in this version of pennypost", param_name(p));
 	buf_fini(&def);
 }
 

@@ -136,7 +136,7 @@ read_level(struct config_data *d, struct config_report *report)
 		return;
 	config_report_error(report, e->setting.file, e->setting.line,
 	    "compatibility_level = \"%s\": must be a level such as 3.6", e->setting.value);
-	e->content = param_find(STR("compatibility_level"))->def;
+	e->content = param_def(param_find(STR("compatibility_level")));
 }
 
 /* Names that are no parameters of the tables: users' own, classes, TRANSPORT_what. */

@@ -209,7 +209,7 @@ defaults_compute(struct config_data *d, const struct config_source *src)
 
 	d->defaults = arena_alloc(&d->arena, param_count() * sizeof(*d->defaults));
 	for (unsigned i = 0; (p = param_at(i)) != NULL; i++)
-		d->defaults[i] = p->def;
+		d->defaults[i] = param_def(p);
 	set(d, "process_name", "pennypost");
 	set(d, "process_id", arena_printf(&d->arena, "%ld", (long)getpid()));
 	if (!d->cfg.has_main)

@@ -19,7 +19,7 @@ is_reserved(const struct param *p)
 	    "journal", "config_directory", "biff", "dont_remove"};
 
 	for (size_t i = 0; i < PP_COUNT(names); i++)
-		if (strcmp(names[i], p->name) == 0)
+		if (strcmp(names[i], param_name(p)) == 0)
 			return true;
 	return p->level == PARAM_MOOT;
 }
@@ -33,7 +33,7 @@ find_upper(struct str name)
 		if (str_lower(name.p[i]) == name.p[i] && str_isalpha(name.p[i]))
 			return NULL;
 	for (unsigned i = 0; (p = param_at(i)) != NULL; i++)
-		if (p->name_n == name.n && str_caseeq(str_of(p->name), name))
+		if (p->name_n == name.n && str_caseeq(str_of(param_name(p)), name))
 			return p;
 	return NULL;
 }
@@ -67,7 +67,7 @@ parameter_of(struct config_data *d, struct str name, bool is_prefixed)
 	if (p == NULL)
 		p = find_upper(name);
 	if (p != NULL)
-		return is_prefixed || !is_reserved(p) ? p->name : NULL;
+		return is_prefixed || !is_reserved(p) ? param_name(p) : NULL;
 	return is_prefixed && is_name(name) && !is_upper(name) ? arena_str(&d->arena, name) : NULL;
 }
 

@@ -10,28 +10,88 @@
 #include "internal.h"
 
 /* The underscore that lets a field begin with a digit is no part of its name. */
-#define ROW(field, t, d, lo, hi, w, l, text)                                                       \
-	{.name = &#field[#field[0] == '_'],                                                        \
-	    .name_n = sizeof(#field) - 1 - (#field[0] == '_'),                                     \
+#define SKIP(field) (#field[0] == '_')
+
+/* All texts of the table are one constant, and a row has places in it instead of pointers: so the
+ * table is the same wherever the program lies, and no page of it is written to at a start. */
+#define MEMBERS(f, d)                                                                              \
+	char f##_name[sizeof(#f)];                                                                 \
+	char f##_def[sizeof(d)];
+#define TEXT(f, d, l, t) MEMBERS(f, d)
+#define RAW(f, d, l, t) MEMBERS(f, d)
+#define BOOL(f, d, l, t) MEMBERS(f, d)
+#define INT(f, d, lo, hi, l, t) MEMBERS(f, d)
+#define SIZE(f, d, lo, l, t) MEMBERS(f, d)
+#define TIME(f, d, lo, l, t) MEMBERS(f, d)
+#define ENUM(f, d, w, l, t) MEMBERS(f, d) char f##_words[sizeof(w)];
+struct texts {
+#include "pp/tbl/params_all.def"
+};
+#undef TEXT
+#undef RAW
+#undef BOOL
+#undef INT
+#undef SIZE
+#undef TIME
+#undef ENUM
+
+#define TEXT(f, d, l, t) #f, d,
+#define RAW(f, d, l, t) #f, d,
+#define BOOL(f, d, l, t) #f, d,
+#define INT(f, d, lo, hi, l, t) #f, d,
+#define SIZE(f, d, lo, l, t) #f, d,
+#define TIME(f, d, lo, l, t) #f, d,
+#define ENUM(f, d, w, l, t) #f, d, w,
+static const struct texts texts = {
+#include "pp/tbl/params_all.def"
+};
+#undef TEXT
+#undef RAW
+#undef BOOL
+#undef INT
+#undef SIZE
+#undef TIME
+#undef ENUM
+
+#define ROW(field, t, d, lo, hi, w, l)                                                             \
+	{.name_at = offsetof(struct texts, field##_name) + SKIP(field),                            \
+	    .name_n = sizeof(#field) - 1 - SKIP(field),                                            \
 	    .type = PARAM_##t,                                                                     \
 	    .level = PARAM_##l,                                                                    \
-	    .def = d,                                                                              \
+	    .def_at = offsetof(struct texts, field##_def),                                         \
 	    .min = lo,                                                                             \
 	    .max = hi,                                                                             \
-	    .words = w,                                                                            \
-	    .doc = text,                                                                           \
+	    .words_at = w,                                                                         \
 	    .offset = offsetof(struct params, field)},
-#define TEXT(f, d, l, t) ROW(f, TEXT, d, 0, 0, NULL, l, t)
-#define RAW(f, d, l, t) ROW(f, RAW, d, 0, 0, NULL, l, t)
-#define BOOL(f, d, l, t) ROW(f, BOOL, d, 0, 0, NULL, l, t)
-#define INT(f, d, lo, hi, l, t) ROW(f, INT, d, lo, hi, NULL, l, t)
-#define SIZE(f, d, lo, l, t) ROW(f, SIZE, d, lo, INT64_MAX, NULL, l, t)
-#define TIME(f, d, lo, l, t) ROW(f, TIME, d, lo, 0, NULL, l, t)
-#define ENUM(f, d, w, l, t) ROW(f, ENUM, d, 0, 0, w, l, t)
+#define TEXT(f, d, l, t) ROW(f, TEXT, d, 0, 0, 0, l)
+#define RAW(f, d, l, t) ROW(f, RAW, d, 0, 0, 0, l)
+#define BOOL(f, d, l, t) ROW(f, BOOL, d, 0, 0, 0, l)
+#define INT(f, d, lo, hi, l, t) ROW(f, INT, d, lo, hi, 0, l)
+#define SIZE(f, d, lo, l, t) ROW(f, SIZE, d, lo, INT64_MAX, 0, l)
+#define TIME(f, d, lo, l, t) ROW(f, TIME, d, lo, 0, 0, l)
+#define ENUM(f, d, w, l, t) ROW(f, ENUM, d, 0, 0, offsetof(struct texts, f##_words), l)
 
 static const struct param rows[] = {
 #include "pp/tbl/params_all.def"
 };
+
+const char *
+param_name(const struct param *p)
+{
+	return (const char *)&texts + p->name_at;
+}
+
+const char *
+param_def(const struct param *p)
+{
+	return (const char *)&texts + p->def_at;
+}
+
+static const char *
+words_of(const struct param *p)
+{
+	return (const char *)&texts + p->words_at;
+}
 
 const struct param *
 param_at(unsigned i)
@@ -56,7 +116,7 @@ const struct param *
 param_find(struct str name)
 {
 	for (unsigned i = 0; i < PP_COUNT(rows); i++)
-		if (str_eq((struct str){rows[i].name, rows[i].name_n}, name))
+		if (str_eq((struct str){param_name(&rows[i]), rows[i].name_n}, name))
 			return &rows[i];
 	return NULL;
 }
@@ -115,7 +175,7 @@ unit_ms(struct str unit)
 static int
 parse_time(const struct param *p, struct str text, int64_t *ret, struct buf *err)
 {
-	struct str def = str_of(p->def), unit;
+	struct str def = str_of(param_def(p)), unit;
 	int64_t n, per;
 	size_t digits = 0;
 
@@ -157,7 +217,7 @@ static int
 parse_word(
     const struct param *p, struct str text, struct arena *a, const char **ret, struct buf *err)
 {
-	struct str rest = str_of(p->words);
+	struct str rest = str_of(words_of(p));
 
 	for (;;) {
 		size_t n = str_index(rest, '|');
@@ -170,7 +230,7 @@ parse_word(
 			break;
 		rest = str_from(rest, n + 1);
 	}
-	list_words(p->words, err);
+	list_words(words_of(p), err);
 	return -EINVAL;
 }
 

@@ -20,7 +20,7 @@ struct reading {
 static const struct setting_entry *
 find_setting(const struct scope *sc, const struct param *p)
 {
-	struct str name = {p->name, p->name_n};
+	struct str name = {param_name(p), p->name_n};
 	const struct setting_entry *e = sc->overrides ? settings_find(sc->overrides, name) : NULL;
 
 	return e ? e : settings_find(&sc->d->settings, name);
@@ -35,14 +35,14 @@ complain(struct reading *r, const struct param *p, const struct setting_entry *e
 	struct str shown = str_head(str_of(value), 200);
 
 	/* A service only tells of its own -o; the rest was told when main.cf was read. */
-	if (r->sc->overrides && (!e || !settings_find(r->sc->overrides, str_of(p->name))))
+	if (r->sc->overrides && (!e || !settings_find(r->sc->overrides, str_of(param_name(p)))))
 		return;
 	if (p->level == PARAM_EFFECT)
-		config_report_error(r->report, file, line, "%s = \"%.*s\": %s", p->name,
+		config_report_error(r->report, file, line, "%s = \"%.*s\": %s", param_name(p),
 		    STR_FMT(shown), buf_cstr(&r->err));
 	else
 		config_report_warn(r->report, file, line, "%s = \"%.*s\": %s; the default is used",
-		    p->name, STR_FMT(shown), buf_cstr(&r->err));
+		    param_name(p), STR_FMT(shown), buf_cstr(&r->err));
 }
 
 static int
@@ -115,9 +115,9 @@ smtp_twin(const struct param *lmtp)
 	int n;
 
 	for (size_t i = 0; i < PP_COUNT(odd); i++)
-		if (strcmp(odd[i][0], lmtp->name) == 0)
+		if (strcmp(odd[i][0], param_name(lmtp)) == 0)
 			return param_find(str_of(odd[i][1]));
-	n = snprintf(name, sizeof(name), "smtp_%s", lmtp->name + strlen("lmtp_"));
+	n = snprintf(name, sizeof(name), "smtp_%s", param_name(lmtp) + strlen("lmtp_"));
 	PP_ASSERT(n > 0 && (size_t)n < sizeof(name));
 	return param_find((struct str){name, (size_t)n});
 }
@@ -131,7 +131,7 @@ params_use_lmtp(struct params *params, const char **texts)
 		const struct param *twin;
 		size_t size = p->type == PARAM_BOOL ? sizeof(bool) : sizeof(int64_t);
 
-		if (strncmp(p->name, "lmtp_", 5) != 0)
+		if (strncmp(param_name(p), "lmtp_", 5) != 0)
 			continue;
 		twin = smtp_twin(p);
 		if (twin == NULL || twin->type != p->type)

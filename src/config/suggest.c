@@ -139,10 +139,10 @@ param_suggest(struct str name)
 
 		if (p->level == PARAM_MOOT)
 			continue;
-		score = name_score(name, (struct str){p->name, p->name_n}, best_score);
+		score = name_score(name, (struct str){param_name(p), p->name_n}, best_score);
 		if (score > best_score) {
 			best_score = score;
-			best = p->name;
+			best = param_name(p);
 		}
 	}
 	return best;

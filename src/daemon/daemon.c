@@ -158,6 +158,7 @@ all_open(struct daemon *d)
 	qmgr_start(d->qmgr);
 	pickup_wake(d->pickup);
 	daemon_purge_at_start(d);
+	mem_trim();
 	/* Told to stop while the doors were being opened: there may be sessions already. */
 	if (d->stopping)
 		daemon_stop_parts(d, d->gen->cleanup.config->params->shutdown_timeout);

@@ -14,6 +14,9 @@ void *mem_alloc(size_t size) __attribute__((malloc, returns_nonnull));
 void *mem_realloc(void *p, size_t size) __attribute__((returns_nonnull));
 char *mem_strdup(const char *s) __attribute__((returns_nonnull));
 void mem_free(void *p);
+/* Gives back what a long start has left over: free memory, and the pages of the program itself,
+ * which are read again when something is called there. */
+void mem_trim(void);
 
 #define MEM_NEW(type) ((type *)mem_alloc(sizeof(type)))
 

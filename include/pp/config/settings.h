@@ -24,16 +24,16 @@ enum param_level {
 
 /* A row of tbl/params_*.def. */
 struct param {
-	const char *name;
-	size_t name_n; /* its length */
 	enum param_type type;
 	enum param_level level;
-	const char *def;   /* default, before expansion; "" for computed ones, see config_default */
-	int64_t min, max;  /* INT, SIZE; of TIME min in seconds */
-	const char *words; /* ENUM: "a|b|c" */
-	const char *doc;
-	size_t offset; /* in struct params */
+	int64_t min, max;                   /* INT, SIZE; of TIME min in seconds */
+	uint32_t name_n;                    /* length of the name */
+	uint32_t offset;                    /* in struct params */
+	uint32_t name_at, def_at, words_at; /* see the functions; of an ENUM "a|b|c" */
 };
+const char *param_name(const struct param *p);
+/* Before expansion; "" for computed ones, see config_default. */
+const char *param_def(const struct param *p);
 
 /* Rows in the order of the tables; NULL behind the last. */
 const struct param *param_at(unsigned i);
