@@ -190,7 +190,8 @@ smtp_setup_tls_blk(struct smtp_setup *su, struct smtp_service *sv, struct buf *e
 	sv->tls_must = add_tls(su, sv->p, true);
 	if (sv->policy.level == TLS_MAY || sv->policy.level == TLS_DANE)
 		rc = need_tls_blk(su, sv->tls_may, false, err);
-	if (rc == 0 && (sv->policy.level > TLS_MAY || sv->p->smtp_tls_wrappermode))
+	/* An entry of the table may ask for any level; OpenSSL is there for it from now on. */
+	if (rc == 0 && (sv->policy.level > TLS_MAY || sv->policies || sv->p->smtp_tls_wrappermode))
 		rc = need_tls_blk(su, sv->tls_must, true, err);
 	return rc;
 }
