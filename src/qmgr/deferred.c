@@ -50,7 +50,8 @@ qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when, const char *wait
 	else
 		index_move(&q->index, d, when);
 	d->generation = q->generation & 0xff;
-	index_wait_for(&q->index, d, waits_for);
+	if (waits_for)
+		index_wait_for(&q->index, d, waits_for);
 	qmgr_details_want(q, d);
 	if (index_first(&q->index) == d)
 		arm(q);

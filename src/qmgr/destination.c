@@ -6,6 +6,7 @@
  * away, or knows our credentials: then it is kept for a while, so that the next mail does not begin
  * as if nothing had happened.
  */
+#include <time.h>
 #include "internal.h"
 
 static struct qmgr_destination *
@@ -132,6 +133,31 @@ qmgr_defer_entry(struct qmgr_entry *e, const struct status *why)
 	}
 	arena_fini(&d.arena);
 	qmgr_message_entry_done(m);
+}
+
+const char *
+qmgr_rate_reason(const struct qmgr_destination *d, struct arena *a)
+{
+	const struct rate_rule *rule = &d->transport->s.rate;
+	int64_t now = loop_now(d->q->loop), until = d->s.until;
+	char text[16] = "";
+	struct tm tm;
+	time_t at;
+
+	if (d->s.until_rate == 0 || d->s.dead || until <= now)
+		return NULL;
+	if (until == INT64_MAX)
+		return arena_printf(a, "rate limit %u/%llds of %s:%s",
+		    rule->limit[d->s.until_rate - 1].n,
+		    (long long)rule->limit[d->s.until_rate - 1].ms / 1000, d->transport->name,
+		    d->nexthop);
+	at = qmgr_now() + (until - now + 999) / 1000;
+	if (localtime_r(&at, &tm))
+		strftime(text, sizeof(text), "%H:%M:%S", &tm);
+	return arena_printf(a, "rate limit %u/%llds of %s:%s, next at %s",
+	    rule->limit[d->s.until_rate - 1].n,
+	    (long long)rule->limit[d->s.until_rate - 1].ms / 1000, d->transport->name, d->nexthop,
+	    text);
 }
 
 static void

@@ -261,6 +261,8 @@ void qmgr_destination_release(struct qmgr_destination *d);
 void qmgr_destinations_revive(struct qmgr *q);
 void qmgr_defer_entry(struct qmgr_entry *e, const struct status *why);
 void qmgr_destination_free(struct qmgr_destination *d);
+/* "rate limit 30/60s of smtp:[host], next at 12:00:05", or NULL. */
+const char *qmgr_rate_reason(const struct qmgr_destination *d, struct arena *a);
 /* One that is dead: what waits is put off. */
 void qmgr_destination_dies(struct qmgr_destination *d, const struct status *why);
 
@@ -300,8 +302,8 @@ struct rate *rates_rate(struct qmgr_rate *x);
 void rates_began(struct rates *r, struct qmgr_rate *x, int64_t now);
 void rates_ended(struct rates *r, struct qmgr_rate *x, int64_t end);
 
-/* deferred.c. Adding one that is known moves it, and reads its details again. waits_for: NULL, or
- * the key of a destination. */
+/* deferred.c. Adding one that is known moves it, and reads its details again. waits_for:
+ * the key of a destination; NULL = as it was. */
 void qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when, const char *waits_for);
 /* A pointer to one is good until that one is dropped. */
 struct qmgr_deferred *qmgr_deferred_find(struct qmgr *q, const char *id);
