@@ -171,7 +171,11 @@ qmgr_deferred_due(struct qmgr *q)
 		struct qmgr_message *m;
 
 		/* Full: what waits is tried when a place becomes free (qmgr_message_free). */
-		if (!qmgr_has_room(q, QUEUE_DEFERRED) || held == HOLDS_AT_ONCE)
+		if (!qmgr_has_room(q, QUEUE_DEFERRED)) {
+			qmgr_make_room(q);
+			break;
+		}
+		if (held == HOLDS_AT_ONCE)
 			break;
 		if (d->waits_for && qmgr_waiting_holds(q, d)) {
 			held++;

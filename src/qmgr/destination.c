@@ -249,6 +249,7 @@ qmgr_destination_add(struct qmgr_destination *d, struct qmgr_entry *e)
 		suspend_entry(d, e);
 		return;
 	}
+	qmgr_speed_began(d, loop_now(d->q->loop));
 	schedule_add(&d->s, &e->s, e->s.job, loop_now(d->q->loop));
 }
 

@@ -50,6 +50,7 @@ ended(struct qmgr_destination *d, const struct delivery *done, bool is_probe)
 
 	d->busy_on[done->loop_index]--;
 	rates_ended(d->q->rates, d->rate, end);
+	qmgr_speed_ended(d, o.sent, loop_now(d->q->loop));
 	v = schedule_ended(&d->s, &o, loop_now(d->q->loop), end);
 	log_window(d, o.failed);
 	if (v == SCHEDULE_DIED)

@@ -58,6 +58,12 @@ struct qmgr_epoch {
 	bool current;
 };
 
+/* How many it has taken lately. */
+struct qmgr_speed {
+	int64_t began, since; /* ms: since it had nothing to do; this period */
+	unsigned n, before;   /* in this period, in the one before */
+};
+
 struct qmgr_destination {
 	UT_hash_handle hh;
 	char *key; /* "transport\1nexthop" or, with a recipient limit of one, "...\1address" */
@@ -75,6 +81,7 @@ struct qmgr_destination {
 	struct arena arena;                 /* of reason */
 	struct status reason;               /* why it is dead */
 	struct qmgr_rate *rate;             /* NULL = none */
+	struct qmgr_speed speed;
 	/* waiting.c */
 	unsigned coming; /* messages being loaded for it */
 	uint32_t slot;   /* the walk over deferred mail goes on here */
@@ -202,6 +209,9 @@ struct qmgr {
 	size_t wanted_at, wanted_n, wanted_room;
 	bool loading[WANTED_BATCHES]; /* batches of them that are being read */
 	LIST_HEAD(, qmgr_listing) listings;
+	struct post aside_post;
+	bool is_aside_posted;
+	struct timer aside_timer;
 	struct post due_post; /* qmgr_deferred_due goes on */
 	bool is_due_posted;
 	struct timer due_timer, scan_timer, details_timer;
@@ -283,6 +293,14 @@ void qmgr_waiting_call(struct qmgr_destination *d);
 void qmgr_waiting_died(struct qmgr_destination *d);
 void qmgr_waiting_back(struct qmgr_destination *d, enum delivery_cause was);
 void qmgr_waiting_probed(struct qmgr_destination *d);
+
+/* aside.c: the active queue is full. Whoever fills it and is slow gives places back, soon. */
+void qmgr_make_room(struct qmgr *q);
+/* Something lies in incoming/ and has no place. */
+void qmgr_incoming_waits(struct qmgr *q);
+void qmgr_speed_began(struct qmgr_destination *d, int64_t now);
+void qmgr_speed_ended(struct qmgr_destination *d, bool sent, int64_t now);
+bool qmgr_is_slow(const struct qmgr_destination *d, int64_t now);
 
 /* secrets.c: the password file of a destination that rejects our credentials; when it changes, all
  * of these are tried again. */

@@ -325,7 +325,7 @@ take_in(struct look *k)
 	if (qmgr_has_room(q, QUEUE_INCOMING))
 		qmgr_message_load(q, k->id, QUEUE_INCOMING, NULL);
 	else
-		q->incoming_waits = true;
+		qmgr_incoming_waits(q);
 }
 
 static void

@@ -156,7 +156,7 @@ arrive_run(struct post *p)
 		if (qmgr_has_room(q, QUEUE_INCOMING))
 			qmgr_message_load(q, a->id, QUEUE_INCOMING, a->bytes);
 		else
-			q->incoming_waits = true;
+			qmgr_incoming_waits(q);
 	}
 	spool_arrival_free(a);
 	mem_free(in);
@@ -451,6 +451,7 @@ stop_run(struct post *p)
 	for (struct qmgr_transport *t = q->epoch->transports; t; t = t->hh.next)
 		timer_stop(&t->timer);
 	qmgr_secrets_stop(q);
+	timer_stop(&q->aside_timer);
 	HASH_ITER (hh, q->active, m, m_next)
 		timer_stop(&m->stuck_timer);
 	timer_start(q->loop, &q->stop_timer, o->deadline_ms, stop_fired);

@@ -16,6 +16,7 @@
 enum {
 	SLOTS = 8192,   /* looked at in one turn of the loop */
 	SHARE_PART = 4, /* of the active queue, for the retried mail of one destination */
+	SLOW_PART = 32, /* of one that is slow */
 	HELD_S = 60,
 	PROBE_FIRST_MS = 2000,
 	PROBE_LAST_MS = 60000,
@@ -28,7 +29,8 @@ enum {
 static unsigned
 share(const struct qmgr_destination *d)
 {
-	unsigned n = (unsigned)d->q->epoch->params->qmgr_message_active_limit / SHARE_PART;
+	unsigned part = qmgr_is_slow(d, loop_now(d->q->loop)) ? SLOW_PART : SHARE_PART;
+	unsigned n = (unsigned)d->q->epoch->params->qmgr_message_active_limit / part;
 
 	return d->s.probing ? 1 : n > 0 ? n : 1;
 }

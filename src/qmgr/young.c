@@ -220,7 +220,7 @@ shelve_synced(struct qmgr_unsynced *u, int rc)
 	if (rc == 0) {
 		journal_done(s->a->mail);
 		s->a->mail = NULL;
-		q->incoming_waits = true;
+		qmgr_incoming_waits(q);
 	} else {
 		not_filed(s->a->id, rc, &s->is_told);
 	}

@@ -1,6 +1,8 @@
 """neighbour.py - nobody is hammered, nobody waits for somebody else's trouble: rates over restart and
 kill, one probe where we were told off or rejected, all mail at once when the cause is gone."""
 
+import re
+import socket
 import time
 
 import pp_peers
@@ -167,3 +169,28 @@ def test_bulk_does_not_delay_a_single_mail(system, scratch):
     assert ahead < 2500, ahead
     system.log.wait_for(": removed", count=2, timeout=60)
     assert order.count("bulk") == 5000
+
+
+def test_a_hole_does_not_fill_the_active_queue(system, scratch):
+    """A host that takes connections and never says a word holds ten times as much mail as the active
+    queue has places; another one's mail passes."""
+    sink = pp_peers.Sink(scratch)
+    hole = socket.create_server(("127.0.0.2", sink.port), backlog=500)
+    scratch.on_exit(hole.close)
+    dns = pp_peers.Dns(scratch, {"dead.test": "@ MX 10 mx\nmx A 127.0.0.2\n",
+                                 "dest.test": "@ MX 10 mx\nmx A 127.0.0.1\n"})
+    system.write_config(relayhost="", smtp_tcp_port=str(sink.port), dns_resolvers=f"127.0.0.1:{dns.port}",
+                        smtp_host_lookup="dns", qmgr_message_active_limit="200", **LONG)
+    system.start()
+    burst(system.port, 2000, to="user@dead.test", sessions=10)
+    began = time.monotonic()
+    system.send("user@dest.test")
+    sink.wait(1, timeout=30)
+    assert time.monotonic() - began < 15
+    # It is not put off again and again: once is enough.
+    burst(system.port, 20)
+    sink.wait(21, timeout=30)
+    text = "\n".join(system.log.lines)
+    aside = re.findall(r": (\w+): to=<user@dead.test>.*messages wait for dead.test", text)
+    assert len(aside) >= 1000, len(aside)
+    assert len(aside) == len(set(aside))
