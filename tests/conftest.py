@@ -55,6 +55,17 @@ def ca():
     area.close()
 
 
+@pytest.fixture(scope="session")
+def shim():
+    """crash/fault.c as a library for LD_PRELOAD."""
+    area = pp_scratch.Scratch("pp-fault")
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "crash", "fault.c")
+    library = os.path.join(area.path, "fault.so")
+    pp_scratch.must(["gcc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", source, "-o", library, "-ldl"])
+    yield library
+    area.close()
+
+
 @pytest.fixture
 def root():
     if not pp_scratch.is_root():

@@ -118,6 +118,7 @@ act_on_active(struct all *all)
 static void
 act_live(struct all *all)
 {
+	int changing = spool_changing_blk(all->ps->command.spool);
 	bool taken;
 
 	all->live = true;
@@ -138,6 +139,7 @@ act_live(struct all *all)
 			break;
 		act_on_active(all);
 	}
+	fsio_close(changing);
 	postsuper_say(all->ps, "changed-all");
 }
 

@@ -18,7 +18,12 @@
 #include "pp/daemon/daemon.h"
 #include "pp/delivery/agents.h"
 #include "pp/net/sasl.h"
+#include "pp/runtime/last.h"
 #include "pp/spool/journal.h"
+#include "pp/spool/receipts.h"
+
+/* After all deadlines: for threads to end, and for the journal to become files. */
+enum { THREADS_MS = 5000, FILES_MS = 30000 };
 
 static unsigned
 io_wanted(const struct params *p)
@@ -116,6 +121,7 @@ all_created(struct daemon *d)
 	    .io = d->io_loops,
 	    .io_count = d->io_count,
 	    .agents = d->agents,
+	    .receipts = d->receipts,
 	};
 	struct buf err = {.max = 1024};
 	struct arena scratch = {0};
@@ -200,6 +206,14 @@ part_stopped(void *ctx)
 	daemon_part_stopped(ctx);
 }
 
+static void
+too_late(void)
+{
+	log_warn("master", "stopped without waiting any longer: the disk, or something else that "
+			   "was asked, does not answer; what was under way is in the spool for the "
+			   "next start");
+}
+
 void
 daemon_stop(struct daemon *d, int signum)
 {
@@ -210,6 +224,7 @@ daemon_stop(struct daemon *d, int signum)
 	d->stopping = true;
 	if (signum)
 		log_info("master", "terminating on signal %d", signum);
+	last_resort(deadline + THREADS_MS, d->exit_code, too_late);
 	if (d->phase != PHASE_RUN || d->reload)
 		return; /* goes on when the answers are there: daemon_io_started, daemon_reloaded */
 	daemon_stop_parts(d, deadline);
@@ -269,7 +284,14 @@ journal_start(struct daemon *d)
 	const struct journal_options o = {.failed = journal_failed,
 	    .size_limit = p->journal_size_limit,
 	    .message_limit = p->journal_message_limit};
+	int rc;
 
+	rc = receipts_new_blk(d->spool, &d->receipts);
+	if (rc < 0)
+		log_warn("master",
+		    "%s/journal/receipts: %s: should this process be killed, a mail whose final "
+		    "reply was read may be delivered again",
+		    spool_directory(d->spool), strerror(-rc));
 	if (!p->journal)
 		return 0;
 	d->journal_loop = loop_new("journal");
@@ -281,18 +303,22 @@ journal_start(struct daemon *d)
 static void
 journal_end(struct daemon *d)
 {
-	int rc;
+	int64_t rc;
 
-	if (d->journal == NULL)
-		return;
-	loop_free(d->journal_loop);
-	spool_set_journal(d->spool, NULL);
-	rc = journal_close(d->journal);
+	last_resort(FILES_MS, d->exit_code, too_late);
+	receipts_free(d->receipts);
+	if (d->journal) {
+		loop_free(d->journal_loop);
+		spool_set_journal(d->spool, NULL);
+		rc = journal_close(d->journal);
+	} else {
+		rc = journal_replay_blk(d->spool, (uid_t)-1, (gid_t)-1, NULL);
+	}
 	if (rc < 0)
 		log_warn("master",
 		    "journal: what it holds cannot be made into files: %s: it stays there, and the "
 		    "next start tries again",
-		    strerror(-rc));
+		    strerror((int)-rc));
 }
 
 static int

@@ -91,6 +91,7 @@ struct daemon {
 	struct lane *disk, *slow, *background, *sasl;
 	struct loop *journal_loop; /* NULL without a journal */
 	struct journal *journal;
+	struct receipts *receipts; /* or NULL */
 	struct smtpd_counts *counts;
 	struct io *io[IO_MAX];
 	struct loop *io_loops[IO_MAX];

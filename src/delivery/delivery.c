@@ -122,9 +122,18 @@ delivery_log(const struct delivery *d, const struct delivery_rcpt *r, const char
 }
 
 void
+delivery_taken(const struct delivery *d, const struct delivery_rcpt *r)
+{
+	if (d->sign)
+		d->sign(d->receipt, (size_t)(r - d->rcpt));
+}
+
+void
 delivery_settle(struct delivery *d, struct delivery_rcpt *r, const struct status *st)
 {
 	PP_ASSERT(r->status.cls == STATUS_NONE && st->cls != STATUS_NONE);
+	if (st->cls == STATUS_OK)
+		delivery_taken(d, r);
 	r->status = status_copy(&d->arena, st);
 	delivery_log(d, r, d->program ? d->program : d->transport);
 	r->logged = true;

@@ -128,6 +128,8 @@ delivery_make(struct qmgr_entry *e)
 	d->rcpt_count = e->n;
 	for (size_t i = 0; i < e->n; i++)
 		d->rcpt[i].rcpt = *e->rcpt[i];
+	d->receipt = receipt_new(m->q->o.receipts, m->id, e->rcpt, e->n);
+	d->sign = receipt_sign;
 	d->active_us = m->active_us;
 	return d;
 }

@@ -13,6 +13,7 @@ enum {
 	MINUTE_MS = 60 * 1000,
 	LINES_A_MINUTE = 100,
 	QUIET_MS = 10 * 1000,
+	QUIET_ALL_MS = 2000,
 	QUIET_END_MS = 500, /* after a command on whole queues */
 	QUIET_MAX = 20000,
 	GONE_MAX = 20000, /* the rest is only counted */
@@ -72,7 +73,7 @@ static void
 gone_fired(struct timer *t)
 {
 	struct qmgr_hand *h = PP_CONTAINER(t, struct qmgr_hand, gone_timer);
-	bool all_quiet = loop_now(h->q->loop) < h->quiet_until;
+	bool all_quiet = hand_all_quiet(h);
 	int64_t before = loop_now(h->q->loop) - WAIT_MS;
 	struct hand_gone *g, **at = &h->gone;
 
@@ -108,7 +109,7 @@ hand_gone(struct qmgr_hand *h, const char *id, enum queue from)
 	struct hand_gone *g;
 
 	qmgr_event(h->q, "gone", id);
-	if (loop_now(h->q->loop) < h->quiet_until || is_quiet(h, id))
+	if (hand_all_quiet(h) || is_quiet(h, id))
 		return;
 	if (h->gone_n++ >= GONE_MAX)
 		return;
@@ -168,7 +169,22 @@ qmgr_quiet_all(struct qmgr *q, bool is_over)
 	if (h == NULL || q->stopping)
 		return;
 	wake(h);
-	h->quiet_until = loop_now(q->loop) + (is_over ? QUIET_END_MS : QUIET_MS);
+	h->quiet_until = loop_now(q->loop) + (is_over ? QUIET_END_MS : QUIET_ALL_MS);
+	h->is_changing = true;
+}
+
+/* How long it takes nobody knows; that it is through, or was killed, its lock tells. */
+bool
+hand_all_quiet(struct qmgr_hand *h)
+{
+	int64_t now = loop_now(h->q->loop);
+
+	if (h->is_changing && now >= h->quiet_until) {
+		h->is_changing = spool_is_changing(h->q->spool);
+		if (h->is_changing)
+			h->quiet_until = now + QUIET_ALL_MS;
+	}
+	return now < h->quiet_until;
 }
 
 void

@@ -177,10 +177,10 @@ odd_name(struct qmgr_hand *h, const struct watch_event *e)
 /* While a command is at work on whole queues its hundred thousand changes are not gathered: nobody
  * would be sent to look, and a walk comes at its end. */
 static bool
-is_of_command(const struct qmgr_hand *h, const struct watch_event *e)
+is_of_command(struct qmgr_hand *h, const struct watch_event *e)
 {
 	return (e->tag == QUEUE_DEFERRED || e->tag == QUEUE_HOLD) && !e->is_dir &&
-	       loop_now(h->q->loop) < h->quiet_until;
+	       hand_all_quiet(h);
 }
 
 static void
@@ -212,7 +212,7 @@ calm_fired(struct timer *t)
 	struct qmgr_hand *h = PP_CONTAINER(t, struct qmgr_hand, calm_timer);
 
 	/* A command is at work on whole queues, and tells when it has done. */
-	if (loop_now(h->q->loop) < h->quiet_until)
+	if (hand_all_quiet(h))
 		timer_start(h->q->loop, t, CALM_MS, calm_fired);
 	else
 		qmgr_scan(h->q);
@@ -292,9 +292,7 @@ judge(struct qmgr_hand *h, const struct hand_note *n, bool is_second)
 static void
 look(struct qmgr_hand *h, const struct hand_note *n)
 {
-	bool is_quiet = loop_now(h->q->loop) < h->quiet_until;
-
-	if (h->batch_looks++ < LOOKS_AT_ONCE && !is_quiet && h->looks < HAND_LOOKS_MAX)
+	if (h->batch_looks++ < LOOKS_AT_ONCE && !hand_all_quiet(h) && h->looks < HAND_LOOKS_MAX)
 		hand_look(h, n);
 	else
 		walk_when_calm(h);
@@ -306,7 +304,7 @@ batch_over(struct qmgr_hand *h)
 {
 	int64_t now = loop_now(h->q->loop);
 
-	/* The command is not through yet. */
+	/* What the command did is still being told, or it is one that says nothing. */
 	if (h->batch_looks >= LOOKS_AT_ONCE && now < h->quiet_until &&
 	    h->quiet_until < now + QUIET_MORE_MS)
 		h->quiet_until = now + QUIET_MORE_MS;

@@ -29,6 +29,7 @@ struct qmgr_hand {
 	unsigned gone_said, gone_unsaid;
 	struct hand_quiet *quiet;
 	int64_t quiet_until; /* for all */
+	bool is_changing;    /* a command has said that it begins, and perhaps is not through */
 	unsigned batch_looks;
 	struct timer calm_timer; /* a flood of changes is going on */
 	int64_t flood_since;
@@ -61,3 +62,5 @@ unsigned hand_mask(enum queue q, bool touch_incoming);
  * command did, which says so itself. */
 void hand_gone(struct qmgr_hand *h, const char *id, enum queue from);
 void hand_gone_fini(struct qmgr_hand *h);
+/* Is a command at work on whole queues? */
+bool hand_all_quiet(struct qmgr_hand *h);

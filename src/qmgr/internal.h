@@ -15,6 +15,7 @@
 #include "pp/spool/body.h"
 #include "pp/spool/deferlog.h"
 #include "pp/spool/reader.h"
+#include "pp/spool/receipts.h"
 #include "index.h"
 #include "schedule.h"
 
@@ -161,6 +162,7 @@ struct qmgr_message {
 	struct qmgr_destination *coming; /* for which it is loaded */
 	unsigned flushes;                /* q->flushes when the first recipient was deferred */
 	struct qmgr_record_list records, writing;
+	struct receipt *came, *kept; /* of the deliveries that ended; of those in `writing` */
 	bool is_writing;
 	/* job of the moment */
 	struct lane_job job;

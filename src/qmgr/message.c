@@ -34,6 +34,8 @@ qmgr_message_free(struct qmgr_message *m)
 	q->active_count--;
 	q->retried_count -= m->from == QUEUE_DEFERRED;
 	qmgr_young_leave(m);
+	receipt_drop(m->came);
+	receipt_drop(m->kept);
 	snap_unref(m->bytes ? &m->bytes->snap : NULL);
 	buf_fini(&m->why);
 	arena_fini(&m->arena);
@@ -398,6 +400,8 @@ write_done(struct lane_job *job)
 	m->q->jobs--;
 	m->is_writing = false;
 	STAILQ_INIT(&m->writing);
+	receipt_drop(m->kept);
+	m->kept = NULL;
 	if (m->rc < 0) {
 		/* What could not be marked is still an R: it will be tried again. */
 		log_warn("qmgr", "%s: writing its results: %s", m->id, strerror(-m->rc));
@@ -412,6 +416,10 @@ write_done(struct lane_job *job)
 void
 qmgr_message_settled(struct qmgr_message *m, struct qmgr_entry *e, struct delivery *d)
 {
+	if (d->receipt) {
+		d->receipt->next = m->came;
+		m->came = d->receipt;
+	}
 	for (size_t i = 0; m->super != SUPER_DELETE && i < d->rcpt_count; i++)
 		qmgr_message_result(m, e->rcpt[i], &d->rcpt[i].status);
 	if (d->is_file_damaged)
@@ -435,6 +443,8 @@ qmgr_message_entry_done(struct qmgr_message *m)
 			return;
 		}
 		STAILQ_CONCAT(&m->writing, &m->records);
+		m->kept = m->came;
+		m->came = NULL;
 		m->is_writing = true;
 		m->q->jobs++;
 		lane_run(m->q->o.disk, lane_key(m->id), &m->job, write_work, write_done);

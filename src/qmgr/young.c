@@ -151,6 +151,8 @@ qmgr_young_marks(struct qmgr_message *m)
 		m->envelope.rcpt[rec->ordinal].done = true;
 	}
 	STAILQ_INIT(&m->records);
+	receipt_drop(m->came);
+	m->came = NULL;
 	return true;
 }
 

@@ -408,7 +408,7 @@ gather(void)
 {
 	struct timespec until;
 
-	clock_gettime(CLOCK_REALTIME, &until);
+	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_nsec += GATHER_NS;
 	if (until.tv_nsec >= 1000000000) {
 		until.tv_nsec -= 1000000000;
@@ -462,9 +462,17 @@ log_thread(void *arg)
 void
 log_start(void)
 {
+	pthread_condattr_t attr;
+
 	pthread_mutex_lock(&lg.lock);
 	flush_now();
 	lg.ending = false;
+	/* Should the wall clock be set back, nobody waits an hour for the next lines. */
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_destroy(&lg.more);
+	pthread_cond_init(&lg.more, &attr);
+	pthread_condattr_destroy(&attr);
 	lg.running = loop_thread_start(&lg.thread, "log", log_thread, NULL) == 0;
 	pthread_mutex_unlock(&lg.lock);
 }

@@ -332,6 +332,15 @@ data_replied(struct smtp_job *j)
 	return false;
 }
 
+/* First of all: what follows takes its time, and may wait for the log. */
+static void
+note_taken(struct smtp_job *j)
+{
+	for (size_t i = 0; i < j->t.n; i++)
+		if (j->t.is_accepted[i])
+			delivery_taken(j->d, &j->d->rcpt[j->t.rcpt[i]]);
+}
+
 static void
 dot_replied(struct smtp_job *j)
 {
@@ -339,6 +348,7 @@ dot_replied(struct smtp_job *j)
 	struct status st;
 
 	if (!j->t.is_empty && reply_class(&ss->reply) == 2) {
+		note_taken(j);
 		j->d->transmit_us = loop_wall_us();
 		st = reply_status(&j->arena, &ss->reply);
 		st.remote = ss->peer.host;

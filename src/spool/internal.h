@@ -10,6 +10,7 @@
 
 #define SPOOL_DELETED "deleted" /* mail that is to be unlinked: bulk.h */
 #define SPOOL_JOURNAL "journal"
+#define SPOOL_LOCK_FILE "pid/master.pid"
 
 enum {
 	SPOOL_DEPTH_MAX = 16,   /* levels of one-letter directories */
@@ -33,6 +34,11 @@ struct spool {
 	spool_commit_hook *hook;
 	void *hook_ctx;
 };
+
+/* The ids to come are later than this one. */
+void spool_id_seen(const struct spool *s, const char *id);
+/* With the lock: when the ids are ahead of the clock, they stay so after the next start. */
+void spool_ids_keep(const struct spool *s);
 
 /* The letters a file of this id is hashed by; always SPOOL_DEPTH_MAX of them. */
 void spool_hash_letters(const char *id, char letters[SPOOL_DEPTH_MAX + 1]);

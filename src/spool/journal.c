@@ -60,7 +60,7 @@ struct journal {
 	struct loop *loop;
 	struct journal_options o;
 	struct counter broken; /* 1 = an error of the disk: files from then on */
-	uint64_t generation;
+	uint64_t generation;   /* of the segments of this run: there are no others (replay) */
 	TAILQ_HEAD(, segment) segments; /* oldest first */
 	struct segment *head;           /* the one that is written to, or NULL */
 	unsigned count, limit, number;
@@ -82,8 +82,6 @@ journal_new(struct spool *s, struct loop *loop, const struct journal_options *o)
 	j->loop = loop;
 	j->o = *o;
 	j->limit = limit < 2 ? 2 : limit > SEGMENTS_MAX ? SEGMENTS_MAX : (unsigned)limit;
-	/* Greater than that of any segment before, also of one that was written by another run. */
-	j->generation = (uint64_t)loop_wall_us();
 	j->last = &j->waiting;
 	TAILQ_INIT(&j->segments);
 	return j;

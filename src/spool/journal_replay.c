@@ -16,6 +16,7 @@
 #include "journal.h"
 #include "pp/base/mem.h"
 #include "pp/spool/reader.h"
+#include "pp/spool/receipts.h"
 
 enum { SEGMENTS_MAX = 4096, ASIDE_MAX = 100 };
 
@@ -87,7 +88,7 @@ found_one(void *ctx, unsigned number)
 bool
 journal_is_left_blk(const struct spool *s)
 {
-	return each_segment(s, found_one, NULL) == 1;
+	return receipts_left_blk(s) || each_segment(s, found_one, NULL) == 1;
 }
 
 /* Its head was safe before anything else was written: what is neither a head nor blank was harmed
@@ -268,6 +269,7 @@ replay_entry(struct replay *r, struct str map, struct str id, struct str file)
 
 	memcpy(name, id.p, id.n);
 	name[id.n] = '\0';
+	spool_id_seen(r->spool, name);
 	for (size_t i = 1; i < map.n && !is_marked; i++)
 		is_marked = map.p[i] != 0;
 	if (is_marked)
@@ -354,6 +356,8 @@ replay_all(const struct spool *s, unsigned *ret_damaged)
 		rc = fsio_sync_all(s->dirfd);
 	if (rc == 0)
 		rc = each_segment(s, remove_one, (void *)(uintptr_t)s);
+	if (rc == 0)
+		rc = receipts_replay_blk(s);
 	if (rc == 0)
 		rc = journal_sync_dir_blk(s);
 	count = r->count;

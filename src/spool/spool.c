@@ -252,20 +252,27 @@ open_top(struct spool *s, bool create, struct buf *err)
 	return rc < 0 ? rc : 0;
 }
 
+static int64_t
+changed_us(const struct spool *s, const char *path)
+{
+	struct stat st;
+
+	if (fsio_stat(s->dirfd, path, &st) < 0)
+		return 0;
+	return (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
+}
+
 /* An id must not be older than files there are already, even after the clock stepped back while
- * nobody looked: the last change of a directory is as late as its last file. */
+ * nobody looked: the last change of a directory is as late as its last file. That of the lock
+ * is later when the ids were ahead of the clock (spool_ids_keep); after a kill the replay knows. */
 static void
 seed_ids(struct spool *s)
 {
-	int64_t latest = 0;
+	int64_t latest = changed_us(s, SPOOL_LOCK_FILE);
 
 	for (unsigned q = QUEUE_INCOMING; q <= QUEUE_HOLD; q++) {
-		struct stat st;
-		int64_t us;
+		int64_t us = changed_us(s, queue_names[q]);
 
-		if (fsio_stat(s->dirfd, queue_names[q], &st) < 0)
-			continue;
-		us = (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000;
 		if (us > latest)
 			latest = us;
 	}
@@ -328,6 +335,8 @@ spool_close(struct spool *s)
 {
 	if (s == NULL)
 		return;
+	if (s->lock_fd >= 0)
+		spool_ids_keep(s);
 	for (unsigned q = 0; q < QUEUE_COUNT; q++)
 		fsio_close(s->queue_fd[q]);
 	fsio_close(s->lock_fd);

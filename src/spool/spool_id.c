@@ -13,6 +13,7 @@
 enum {
 	SHORT_USEC_DIGITS = 5,
 	LONG_SEC_DIGITS = 6,
+	SEC_DIGITS_MAX = 9, /* of either kind */
 	LONG_USEC_DIGITS = 4,
 	LONG_SEPARATOR_MIN = LONG_SEC_DIGITS + LONG_USEC_DIGITS,
 };
@@ -65,29 +66,70 @@ spool_id_new(struct spool *s, char id[SPOOL_ID_MAX])
 	*p = '\0';
 }
 
+static const char hex[] = "0123456789ABCDEF";
+
 static bool
-long_usec(struct str id, unsigned long *ret)
+number_of(struct str s, const char *of, uint64_t *ret)
 {
-	size_t z = str_rindex(id, 'z');
-	unsigned long v = 0;
+	size_t base = strlen(of);
+	uint64_t v = 0;
 
-	if (z == id.n || z < LONG_SEPARATOR_MIN)
-		return false;
-	for (size_t i = z - LONG_USEC_DIGITS; i < z; i++) {
-		const char *at = strchr(digits, id.p[i]);
+	for (size_t i = 0; i < s.n; i++) {
+		const char *at = memchr(of, s.p[i], base);
 
-		if (at == NULL || *at == '\0')
+		if (at == NULL)
 			return false;
-		v = v * 52 + (unsigned long)(at - digits);
+		v = v * base + (uint64_t)(at - of);
 	}
 	*ret = v;
 	return true;
 }
 
+static bool
+long_usec(struct str id, uint64_t *ret)
+{
+	size_t z = str_rindex(id, 'z');
+
+	return z < id.n && z >= LONG_SEPARATOR_MIN &&
+	       number_of(
+		   str_head(str_from(id, z - LONG_USEC_DIGITS), LONG_USEC_DIGITS), digits, ret);
+}
+
+/* Microseconds, or -1: it is of another make. */
+static int64_t
+time_of(struct str id)
+{
+	uint64_t sec, usec;
+	struct str seconds;
+	const char *of = digits;
+
+	if (long_usec(id, &usec)) {
+		seconds = str_head(id, str_rindex(id, 'z') - LONG_USEC_DIGITS);
+	} else {
+		seconds = str_from(id, SHORT_USEC_DIGITS);
+		of = hex;
+		if (!number_of(str_head(id, SHORT_USEC_DIGITS), hex, &usec))
+			return -1;
+	}
+	if (seconds.n < LONG_SEC_DIGITS || seconds.n > SEC_DIGITS_MAX ||
+	    !number_of(seconds, of, &sec))
+		return -1;
+	return (int64_t)(sec * 1000000 + usec);
+}
+
+void
+spool_id_seen(const struct spool *s, const char *id)
+{
+	int64_t us = time_of(str_of(id));
+
+	if (us >= 0)
+		counter_next(s->last_id, us + 1);
+}
+
 bool
 spool_id_is_long(struct str id)
 {
-	unsigned long usec;
+	uint64_t usec;
 
 	return long_usec(id, &usec);
 }
@@ -95,10 +137,9 @@ spool_id_is_long(struct str id)
 void
 spool_hash_letters(const char *id, char letters[SPOOL_DEPTH_MAX + 1])
 {
-	static const char hex[] = "0123456789ABCDEF";
 	struct str text = str_of(id);
 	char usec_text[SHORT_USEC_DIGITS + 1];
-	unsigned long usec;
+	uint64_t usec;
 
 	if (long_usec(text, &usec)) {
 		/* Four digits of 52 may say more than a million, which needs one more of 16. */

@@ -11,8 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "internal.h"
-
-#define LOCK_FILE "pid/master.pid"
+#include "pp/runtime/loop.h"
 
 enum {
 	LOCK_TRIES = 5, /* somebody who only tests holds it for a moment */
@@ -52,6 +51,20 @@ take(int fd)
 	return rc;
 }
 
+void
+spool_ids_keep(const struct spool *s)
+{
+	int64_t last = counter_next(s->last_id, 0);
+	struct timespec at[2] = {
+	    {.tv_nsec = UTIME_OMIT}, {.tv_sec = last / 1000000, .tv_nsec = last % 1000000 * 1000}};
+
+	if (last <= loop_wall_us())
+		return;
+	futimens(s->lock_fd, at); /* root's, who may be gone when we stop */
+	if (s->queue_fd[QUEUE_INCOMING] >= 0)
+		futimens(s->queue_fd[QUEUE_INCOMING], at); /* until the next file comes there */
+}
+
 int
 spool_lock(struct spool *s, pid_t *ret_holder)
 {
@@ -59,7 +72,7 @@ spool_lock(struct spool *s, pid_t *ret_holder)
 	int fd, rc, n;
 
 	PP_ASSERT(s->lock_fd < 0);
-	fd = fsio_open_append(s->dirfd, LOCK_FILE, 0644);
+	fd = fsio_open_append(s->dirfd, SPOOL_LOCK_FILE, 0644);
 	if (fd < 0)
 		return fd;
 	rc = take(fd);
@@ -76,13 +89,14 @@ spool_lock(struct spool *s, pid_t *ret_holder)
 		return rc;
 	}
 	s->lock_fd = fd;
+	spool_ids_keep(s);
 	return 0;
 }
 
 int
 spool_lock_file(const struct spool *s)
 {
-	return fsio_open_read(s->dirfd, LOCK_FILE);
+	return fsio_open_read(s->dirfd, SPOOL_LOCK_FILE);
 }
 
 int
@@ -109,7 +123,7 @@ spool_lock_show(const struct spool *s, gid_t gid)
 int
 spool_lock_test(const struct spool *s, pid_t *ret_holder)
 {
-	int fd = fsio_open_read(s->dirfd, LOCK_FILE), rc;
+	int fd = fsio_open_read(s->dirfd, SPOOL_LOCK_FILE), rc;
 
 	if (fd == -ENOENT)
 		return 0;
@@ -122,4 +136,26 @@ spool_lock_test(const struct spool *s, pid_t *ret_holder)
 	}
 	fsio_close(fd);
 	return rc;
+}
+
+int
+spool_changing_blk(const struct spool *s)
+{
+	int fd = fsio_open_dir(s->dirfd, SPOOL_DELETED);
+	int rc = fd < 0 ? fd : fsio_lock_shared_wait(fd);
+
+	if (rc == 0)
+		return fd;
+	fsio_close(fd);
+	return rc;
+}
+
+bool
+spool_is_changing(const struct spool *s)
+{
+	int fd = fsio_open_dir(s->dirfd, SPOOL_DELETED);
+	bool is_changing = fd >= 0 && fsio_lock(fd, false) == -EWOULDBLOCK;
+
+	fsio_close(fd); /* and with it the lock */
+	return is_changing;
 }

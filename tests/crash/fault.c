@@ -4,9 +4,14 @@
  * The n-th call of one name on a file below the spool's message directories fails with an errno,
  * once or from then on. All in the environment:
  *   FAULT_SPOOL  the queue directory       FAULT_CALL   openat, write, fsync ...
- *   FAULT_NTH    1, 2 ... (0: none)        FAULT_ERRNO  the number
+ *   FAULT_NTH    1, 2 ... (0: none)        FAULT_ERRNO  the number, or hang: never returns
  *   FAULT_SPAN   how many calls in a row fail (0: all that follow)
  *   FAULT_WHERE  journal or files: there only
+ * Kill instead of an error, after what a receiver has said was read:
+ *   FAULT_REPLY  a text in what read(2) returns  FAULT_AFTER  at the n-th call from then on (0: at
+ *   once) of that thread, or, with FAULT_WHO=others, of any other one once that thread has made
+ *   its first; what is wrapped here counts as a call
+ * FAULT_CLOCK names a file with a number of seconds (8 bytes) by which the wall clock is ahead.
  * Each failure is told on stderr, and at the end how many calls there were, so that a test knows
  * when it has tried them all.
  */
@@ -14,13 +19,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *const folders[] = {"journal/", "maildrop/", "incoming/", "active/", "deferred/",
@@ -31,6 +41,61 @@ static char call[32];
 static int nth, span, number;
 static size_t folder_first, folder_end = sizeof(folders) / sizeof(*folders);
 static atomic_int seen;
+
+static const char *reply;
+static int after = -1, is_others;
+static atomic_int is_read, has_gone_on, steps;
+static _Thread_local int is_reader;
+static const volatile int64_t *ahead;
+
+static void
+die(void)
+{
+	kill(getpid(), SIGKILL);
+	pause();
+}
+
+/* A call is about to be made. */
+static void
+step(void)
+{
+	if (after <= 0 || !atomic_load(&is_read))
+		return;
+	if (is_reader)
+		atomic_store(&has_gone_on, 1);
+	if (is_others ? !is_reader && atomic_load(&has_gone_on) : is_reader)
+		if (atomic_fetch_add(&steps, 1) + 1 == after)
+			die();
+}
+
+static void
+look_for_reply(const void *bytes, ssize_t n)
+{
+	if (reply == NULL || n <= 0 || memmem(bytes, (size_t)n, reply, strlen(reply)) == NULL)
+		return;
+	if (after == 0)
+		die();
+	is_reader = 1;
+	atomic_store(&is_read, 1);
+}
+
+static void
+start_kill(void)
+{
+	const char *a = getenv("FAULT_AFTER"), *w = getenv("FAULT_WHO"), *c = getenv("FAULT_CLOCK");
+
+	reply = getenv("FAULT_REPLY");
+	after = a ? atoi(a) : -1;
+	is_others = w && strcmp(w, "others") == 0;
+	if (c) {
+		int fd = open(c, O_RDONLY | O_CLOEXEC);
+		void *p = mmap(NULL, sizeof(*ahead), PROT_READ, MAP_SHARED, fd, 0);
+
+		close(fd);
+		if (p != MAP_FAILED)
+			ahead = p;
+	}
+}
 
 __attribute__((constructor)) static void
 fault_start(void)
@@ -45,7 +110,8 @@ fault_start(void)
 	folder_first = w && strcmp(w, "files") == 0 ? 1 : 0;
 	if (w && strcmp(w, "journal") == 0)
 		folder_end = 1;
-	number = getenv("FAULT_ERRNO") ? atoi(getenv("FAULT_ERRNO")) : EIO;
+	number = getenv("FAULT_ERRNO") ? atoi(getenv("FAULT_ERRNO")) : EIO; /* hang: 0 */
+	start_kill();
 }
 
 __attribute__((destructor)) static void
@@ -99,6 +165,7 @@ fails(const char *what, int dir, const char *name)
 	char path[PATH_MAX];
 	int at, keep = errno;
 
+	step();
 	if (spool[1] == '\0' || strcmp(call, what) != 0)
 		return 0;
 	if (!path_of(dir, name, path) || !is_message_path(path)) {
@@ -109,7 +176,9 @@ fails(const char *what, int dir, const char *name)
 	errno = keep;
 	if (nth == 0 || at < nth || (span > 0 && at >= nth + span))
 		return 0;
-	dprintf(2, "fault: %s %s fails: %s\n", what, path, strerror(number));
+	dprintf(2, "fault: %s %s fails: %s\n", what, path, number ? strerror(number) : "hangs");
+	while (number == 0)
+		pause();
 	errno = number;
 	return 1;
 }
@@ -169,7 +238,10 @@ ssize_t
 read(int fd, void *bytes, size_t n)
 {
 	REAL(read);
-	return fails("read", fd, NULL) ? -1 : real(fd, bytes, n);
+	ssize_t got = fails("read", fd, NULL) ? -1 : real(fd, bytes, n);
+
+	look_for_reply(bytes, got);
+	return got;
 }
 
 ssize_t __read_chk(int fd, void *bytes, size_t n, size_t room);
@@ -300,4 +372,55 @@ unlinkat(int dir, const char *path, int flags)
 {
 	REAL(unlinkat);
 	return fails("unlinkat", dir, path) ? -1 : real(dir, path, flags);
+}
+
+/* No names of files: these are moments to be killed at. */
+int
+pthread_mutex_lock(pthread_mutex_t *m)
+{
+	static __typeof__(&pthread_mutex_lock) real;
+
+	step();
+	if (real == NULL)
+		real = (__typeof__(real))dlsym(RTLD_NEXT, "pthread_mutex_lock");
+	return real(m);
+}
+
+int
+epoll_pwait(int fd, struct epoll_event *e, int n, int ms, const sigset_t *mask)
+{
+	REAL(epoll_pwait);
+	step();
+	return real(fd, e, n, ms, mask);
+}
+
+int
+epoll_wait(int fd, struct epoll_event *e, int n, int ms)
+{
+	REAL(epoll_wait);
+	step();
+	return real(fd, e, n, ms);
+}
+
+int
+epoll_ctl(int fd, int what, int of, struct epoll_event *e)
+{
+	REAL(epoll_ctl);
+	step();
+	return real(fd, what, of, e);
+}
+
+int
+clock_gettime(clockid_t id, struct timespec *t)
+{
+	static __typeof__(&clock_gettime) real;
+	int rc;
+
+	step();
+	if (real == NULL)
+		real = (__typeof__(real))dlsym(RTLD_NEXT, "clock_gettime");
+	rc = real(id, t);
+	if (ahead && id == CLOCK_REALTIME)
+		t->tv_sec += *ahead;
+	return rc;
 }

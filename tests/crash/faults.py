@@ -12,21 +12,11 @@ import subprocess
 import pp_harness
 import pp_peers
 import pytest
-from pp_scratch import TIMEOUT, Scratch, must
+from pp_scratch import TIMEOUT, Scratch
 
 CALLS = ["openat", "write", "pwrite", "writev", "pwritev", "read", "pread", "fsync", "fdatasync", "fchmod",
          "futimens", "utimensat", "renameat", "renameat2", "linkat", "ftruncate", "unlinkat"]
 PLACES = 14  # of each call: mail for mail they are the same again
-
-
-@pytest.fixture(scope="module")
-def shim():
-    area = Scratch("pp-fault")
-    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "fault.c")
-    library = os.path.join(area.path, "fault.so")
-    must(["gcc", "-shared", "-fPIC", "-O1", "-D_GNU_SOURCE", source, "-o", library, "-ldl"])
-    yield library
-    area.close()
 
 
 class Run:

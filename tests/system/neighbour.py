@@ -192,5 +192,5 @@ def test_a_hole_does_not_fill_the_active_queue(system, scratch):
     sink.wait(21, timeout=30)
     text = "\n".join(system.log.lines)
     aside = re.findall(r": (\w+): to=<user@dead.test>.*messages wait for dead.test", text)
-    assert len(aside) >= 1000, len(aside)
+    assert len(aside) >= 100, len(aside)
     assert len(aside) == len(set(aside))

@@ -6,6 +6,7 @@ import itertools
 import os
 import pwd
 import re
+import subprocess
 import threading
 import time
 
@@ -92,6 +93,7 @@ def test_all_under_load(scratch, root, requests):
     assert missing == 0 or "-d" in requests
     assert system.queue_files("corrupt") == [] and deleted_files(system.queue) == 0
     assert not system.log.find(r"(corrupt|fatal|panic|No such file)")
+    assert not system.log.find(r"warning: (?!.*(450|read timeout))")
 
 
 @pytest.fixture
@@ -125,6 +127,24 @@ def test_many_ids(thousands, state):
     if state == "up":
         until(lambda: "deferred 0 " in system.must("status"), "deleted mail is still in the index")
         assert not system.log.find("gone from|more messages are gone")
+
+
+def test_a_command_on_all_may_take_its_time(thousands, shim):
+    """Walks find less meanwhile: of that the command tells, and the daemon says nothing."""
+    system, _, ids = thousands
+    system.write_config(queue_run_delay="3s")
+    system.start()
+    until(lambda: f"deferred {len(ids)} " in system.must("status"), "never counted")
+    env = dict(system.env, LD_PRELOAD=shim, FAULT_SPOOL=system.queue, FAULT_CALL="renameat2", FAULT_NTH="8",
+               FAULT_ERRNO="0")
+    command = subprocess.Popen(system.argv("postsuper", "-d", "ALL"), env=env, stderr=subprocess.DEVNULL)
+    until(lambda: f"deferred {len(ids)} " not in system.must("status"), "no walk came")
+    command.kill()
+    command.wait()
+    by_hand = system.queue_files("deferred")[0]
+    os.unlink(f"{system.queue}/{by_hand}")
+    system.log.wait_for(f"{os.path.basename(by_hand)}: gone from deferred")
+    assert len(system.log.find("gone from|more messages are gone")) == 1
 
 
 @pytest.mark.parametrize("state", ["up", "down"])

@@ -16,6 +16,7 @@ struct delivery_agent;
 struct service;
 struct spool_bytes;
 struct params;
+struct receipt;
 
 /* Why the destination itself is in trouble; what qmgr does about it follows from this. */
 enum delivery_cause {
@@ -58,6 +59,9 @@ struct delivery {
 	const struct service *service; /* its master.cf row with its parameters */
 	struct delivery_rcpt *rcpt;
 	size_t rcpt_count; /* 0: a probe, which only sets up a session and tells how it went */
+	/* What outlives a kill of who has received it; set both, or none. */
+	struct receipt *receipt;
+	void (*sign)(struct receipt *r, size_t rcpt);
 	/* Times, microseconds of loop_wall_us, 0 = not reached: in the active queue; handed to the
 	 * agent (qmgr, at deliver()); session ready (none: the agent had nothing to connect); all
 	 * was sent (none: the time of logging counts). */
@@ -88,6 +92,10 @@ struct delivery_agent {
 	void (*deliver)(void *ctx, struct delivery *d);
 };
 
+/* The receiver has taken it for this one: noted at once. To be called for all whom a final reply is
+ * for when it has been read, before anything else: who is killed from then on does not deliver to
+ * them again. */
+void delivery_taken(const struct delivery *d, const struct delivery_rcpt *r);
 /* Settles one recipient: copies the status into d's arena and logs its line
  * ("ID: to=<r>, relay=R, delay=.., delays=a/b/c/d, dsn=.., status=sent (text)"). */
 void delivery_settle(struct delivery *d, struct delivery_rcpt *r, const struct status *st);

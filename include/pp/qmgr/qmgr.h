@@ -10,6 +10,7 @@
 #include "pp/delivery/delivery.h"
 
 struct qmgr;
+struct receipts;
 
 struct qmgr_agent {
 	const struct delivery_agent *agent;
@@ -26,6 +27,7 @@ struct qmgr_options {
 	const struct qmgr_agent *agents;
 	size_t agent_count;
 	const char *rates_file; /* NULL: limits of rates do not outlive the run */
+	struct receipts *receipts; /* or NULL: then a kill may deliver a little more twice */
 };
 
 struct qmgr *qmgr_new(const struct qmgr_options *o);

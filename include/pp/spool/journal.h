@@ -59,11 +59,11 @@ void journal_done(struct journal_mail *m);
 /* It stays, for journal_close or the next start. Frees m. */
 void journal_leave(struct journal_mail *m);
 
-/* Is there a journal of a run that was killed? Any thread. */
+/* Is there a journal of a run that was killed, or receipts? Any thread. */
 bool journal_is_left_blk(const struct spool *s);
 /* Under the spool's lock, with no journal open: what such a run left becomes files in incoming/,
  * its finished recipients marked; then the segments are removed. Returns how many messages, or the
  * first -errno: then all segments stay, and nothing is lost. uid, gid: whose the files are to be
  * when this process is root, or -1. A segment whose head is damaged, or of another version, is
- * renamed to N.damaged: *ret_damaged, which may be NULL, says how many. */
+ * renamed to N.damaged: *ret_damaged, which may be NULL, says how many. Then the receipts. */
 int64_t journal_replay_blk(const struct spool *s, uid_t uid, gid_t gid, unsigned *ret_damaged);

@@ -59,6 +59,12 @@ int spool_lock_file(const struct spool *s);
 int spool_hold(int fd);
 void spool_unhold(int fd);
 
+/* For a command that changes whole queues beside a daemon, from before it says so until it is
+ * through or dead: a descriptor to close, or -errno. */
+int spool_changing_blk(const struct spool *s);
+/* For the daemon: is one at it? Does not wait. */
+bool spool_is_changing(const struct spool *s);
+
 const char *spool_queue_name(enum queue q);
 /* QUEUE_COUNT when there is none of that name. */
 enum queue spool_queue_find(struct str name);

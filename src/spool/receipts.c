@@ -1,0 +1,182 @@
+/*
+ * receipts.c - a table of the recipients that are being delivered to, in a mapped file.
+ *
+ * A slot has the queue id and the places of some recipients' records; each place has room for a
+ * seal, which is made of the id, the place and a number that only this file has. So nothing passes
+ * for a seal that was not written as one: neither a page that a loss of power has taken back, nor
+ * what an earlier user of the slot left. Slots that were used last are used next: few pages are
+ * ever touched.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include "journal.h"
+#include "pp/runtime/loop.h"
+#include "pp/spool/receipts.h"
+#include "receipts.h"
+
+struct receipts {
+	struct spool *spool;
+	struct receipts_file *file;
+	struct receipt *free;
+	size_t used; /* slots that were ever given out */
+	struct counter *ids;
+	struct receipt of[RECEIPTS_SLOTS]; /* by slot */
+};
+
+uint64_t
+receipts_seal(uint64_t salt, const char *id, uint64_t offset)
+{
+	const uint64_t place[2] = {salt, offset};
+	struct str s = {(const char *)place, sizeof(place)};
+
+	return journal_content_hash(str_of(id), s) | 1;
+}
+
+static int
+create(struct spool *s)
+{
+	static const char zeros[4096];
+	int fd = spool_create_file(s, RECEIPTS_FILE), rc = 0;
+
+	if (fd < 0)
+		return fd;
+	/* Really there, so that a note never finds the disk full. */
+	for (size_t at = 0; rc == 0 && at < sizeof(struct receipts_file); at += sizeof(zeros))
+		rc = fsio_pwrite(fd, (struct str){zeros, sizeof(zeros)}, (off_t)at);
+	if (rc == 0)
+		return fd;
+	fsio_close(fd);
+	fsio_unlink(s->dirfd, RECEIPTS_FILE);
+	return rc;
+}
+
+int
+receipts_new_blk(struct spool *s, struct receipts **ret)
+{
+	struct receipts_file *f;
+	struct receipts *rs;
+	uint64_t salt;
+	int fd = create(s);
+
+	if (fd < 0)
+		return fd;
+	f = mmap(NULL, sizeof(*f), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	fsio_close(fd);
+	if (f == MAP_FAILED) {
+		fsio_unlink(s->dirfd, RECEIPTS_FILE);
+		return -ENOMEM;
+	}
+	if (getrandom(&salt, sizeof(salt), GRND_NONBLOCK) != (ssize_t)sizeof(salt))
+		salt = (uint64_t)loop_monotonic_us() ^ (uintptr_t)f;
+	rs = MEM_NEW(struct receipts);
+	rs->spool = s;
+	rs->file = f;
+	f->head.salt = salt;
+	memcpy(f->head.magic, RECEIPTS_MAGIC, sizeof(f->head.magic));
+	/* No id is given out before: this is the start. */
+	rs->ids = s->last_id;
+	counter_next(&f->head.last_id, counter_next(s->last_id, 0));
+	s->last_id = &f->head.last_id;
+	if (s->lock_fd >= 0)
+		spool_ids_keep(s); /* the replay may have met later ones */
+	*ret = rs;
+	return 0;
+}
+
+void
+receipts_free(struct receipts *rs)
+{
+	if (rs == NULL)
+		return;
+	counter_next(rs->ids, counter_next(rs->spool->last_id, 0));
+	rs->spool->last_id = rs->ids;
+	munmap(rs->file, sizeof(*rs->file));
+	mem_free(rs);
+}
+
+static struct receipts_slot *
+slot_of(const struct receipt *r)
+{
+	return &r->all->file->slot[r - r->all->of];
+}
+
+static struct receipt *
+take(struct receipts *rs)
+{
+	struct receipt *r = rs->free;
+
+	if (r)
+		rs->free = r->next;
+	else if (rs->used < RECEIPTS_SLOTS)
+		r = &rs->of[rs->used++];
+	if (r)
+		*r = (struct receipt){.all = rs};
+	return r;
+}
+
+struct receipt *
+receipt_new(struct receipts *rs, const char *id, struct recipient *const *rcpt, size_t n)
+{
+	struct receipt *first = NULL, **last = &first;
+
+	for (size_t at = 0; rs && at < n; at += RECEIPTS_PLACES) {
+		struct receipt *r = take(rs);
+		struct receipts_slot *slot;
+
+		if (r == NULL) {
+			receipt_drop(first);
+			return NULL;
+		}
+		slot = slot_of(r);
+		snprintf(slot->id, sizeof(slot->id), "%s", id);
+		for (size_t i = 0; i < RECEIPTS_PLACES && at + i < n; i++)
+			slot->place[i].offset = (uint64_t)rcpt[at + i]->offset;
+		*last = r;
+		last = &r->more;
+	}
+	return first;
+}
+
+void
+receipt_sign(struct receipt *r, size_t n)
+{
+	struct receipts_slot *slot;
+	volatile uint64_t *seal;
+
+	if (r == NULL)
+		return;
+	for (; n >= RECEIPTS_PLACES; n -= RECEIPTS_PLACES)
+		r = r->more;
+	slot = slot_of(r);
+	seal = &slot->place[n].seal; /* now, not when the compiler finds it convenient */
+	if (*seal == 0)
+		*seal = receipts_seal(r->all->file->head.salt, slot->id, slot->place[n].offset);
+}
+
+static void
+drop_part(struct receipt *r)
+{
+	struct receipts *rs = r->all;
+
+	memset(slot_of(r), 0, sizeof(struct receipts_slot));
+	r->next = rs->free;
+	rs->free = r;
+}
+
+void
+receipt_drop(struct receipt *r)
+{
+	while (r) {
+		struct receipt *next = r->next, *part = r;
+
+		while (part) {
+			struct receipt *more = part->more;
+
+			drop_part(part);
+			part = more;
+		}
+		r = next;
+	}
+}

@@ -1,0 +1,158 @@
+/*
+ * receipts_replay.c - what the receipts of a run that was killed say becomes marks in queue files.
+ *
+ * By then all of the journal are files, too. A message that is nowhere was finished. Doing it twice
+ * does no harm: who is marked is passed over.
+ */
+#include <errno.h>
+#include <unistd.h>
+#include "pp/spool/deferlog.h"
+#include "pp/spool/reader.h"
+#include "pp/spool/receipts.h"
+#include "receipts.h"
+
+struct replay {
+	const struct spool *spool;
+	struct receipts_file *file;
+	const struct receipts_slot *slot;
+	/* The message of this slot, and perhaps of the next. */
+	const char *id;
+	enum queue at;
+	struct arena arena;
+	struct envelope envelope;
+};
+
+bool
+receipts_left_blk(const struct spool *s)
+{
+	struct stat st;
+
+	return fsio_stat(s->dirfd, RECEIPTS_FILE, &st) == 0;
+}
+
+static bool
+is_signed(const struct replay *r, off_t offset)
+{
+	const struct receipts_slot *slot = r->slot;
+
+	for (size_t i = 0; i < RECEIPTS_PLACES; i++)
+		if (slot->place[i].offset == (uint64_t)offset &&
+		    slot->place[i].seal ==
+			receipts_seal(r->file->head.salt, slot->id, (uint64_t)offset))
+			return true;
+	return false;
+}
+
+/* Nobody knows any more what the receiver said. */
+static int
+note_success(struct replay *r, const struct recipient *rcpt)
+{
+	const struct deferlog_entry e = {
+	    .recipient = rcpt->address,
+	    .orig = rcpt->orig,
+	    .orcpt = rcpt->orcpt,
+	    .notify = rcpt->notify,
+	    .offset = rcpt->offset,
+	    .action = "relayed",
+	    .status = status_make(&r->arena, STATUS_OK, 0, 0,
+		"delivered; what the receiver said was lost when the mail system was killed"),
+	};
+
+	return deferlog_append_blk(r->spool, QUEUE_TRACE, r->id, &e, 1);
+}
+
+static int
+mark_signed(struct replay *r)
+{
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && i < r->envelope.rcpt_count; i++) {
+		struct recipient *rcpt = &r->envelope.rcpt[i];
+
+		if (rcpt->done || rcpt->offset <= 0 || !is_signed(r, rcpt->offset))
+			continue;
+		if (rcpt->notify & NOTIFY_SUCCESS)
+			rc = note_success(r, rcpt);
+		if (rc == 0)
+			rc = deferlog_mark_done_blk(r->spool, r->at, r->id, &rcpt->offset, 1);
+		rcpt->done = true;
+	}
+	return rc;
+}
+
+static int
+load(struct replay *r)
+{
+	static const enum queue places[] = {
+	    QUEUE_ACTIVE, QUEUE_INCOMING, QUEUE_DEFERRED, QUEUE_HOLD, QUEUE_COUNT};
+	struct buf why;
+	struct stat st;
+	int rc;
+
+	arena_fini(&r->arena);
+	r->envelope = (struct envelope){0};
+	r->id = r->slot->id;
+	rc = spool_find_blk(r->spool, r->id, places, &r->at, &st);
+	if (rc < 0)
+		return rc;
+	buf_init(&why, 512);
+	rc = reader_load_blk(r->spool, r->at, r->id, &r->arena, &r->envelope, &st, &why);
+	buf_fini(&why);
+	if (rc < 0)
+		r->envelope = (struct envelope){0};
+	return rc;
+}
+
+static int
+replay_slot(struct replay *r)
+{
+	bool some = false;
+	int rc = 0;
+
+	for (size_t i = 0; i < RECEIPTS_PLACES; i++)
+		some |= r->slot->place[i].seal != 0;
+	if (!some || !spool_id_valid(str_of(r->slot->id)))
+		return 0;
+	if (r->id == NULL || strcmp(r->id, r->slot->id) != 0)
+		rc = load(r);
+	if (rc == 0)
+		rc = mark_signed(r);
+	return rc == -EBADMSG || rc == -ENOENT ? 0 : rc; /* for the queue manager to judge */
+}
+
+static int
+replay_all(const struct spool *s, struct receipts_file *f)
+{
+	struct replay r = {.spool = s, .file = f};
+	int rc = 0;
+
+	counter_next(s->last_id, f->head.last_id.value + 1);
+	for (size_t i = 0; rc == 0 && i < RECEIPTS_SLOTS; i++) {
+		r.slot = &f->slot[i];
+		f->slot[i].id[SPOOL_ID_MAX - 1] = '\0';
+		rc = replay_slot(&r);
+	}
+	arena_fini(&r.arena);
+	return rc;
+}
+
+int
+receipts_replay_blk(const struct spool *s)
+{
+	struct receipts_file *f;
+	int fd = fsio_open_read(s->dirfd, RECEIPTS_FILE), rc = 0;
+	ssize_t n;
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	f = MEM_NEW(struct receipts_file);
+	n = fsio_pread(fd, (char *)f, sizeof(*f), 0);
+	fsio_close(fd);
+	if (n < 0)
+		rc = (int)n;
+	else if (n == (ssize_t)sizeof(*f) &&
+		 memcmp(f->head.magic, RECEIPTS_MAGIC, sizeof(f->head.magic)) == 0)
+		rc = replay_all(s, f); /* else it was not finished, and nothing was delivered */
+	mem_free(f);
+	return rc == 0 ? fsio_unlink(s->dirfd, RECEIPTS_FILE) : rc;
+}
