@@ -114,7 +114,7 @@ check_main_cf(struct command *c, const char *dir)
 void
 command_config(struct command *c)
 {
-	struct config_source src = {.environ = environ, .is_root = geteuid() == 0};
+	struct config_source src = {.environ = environ, .is_root = geteuid() == 0, .is_mute = true};
 	struct config_report report;
 	struct buf text;
 	int rc;

@@ -1,9 +1,10 @@
 /*
  * sendmail.c - the command that programs submit mail with; also mailq and newaliases.
  *
- * A submission is a file in maildrop: that works while the daemon is down, needs no privilege but
- * the right to write there, and is safe when this command exits with 0. The daemon is only told to
- * look. Exit codes are those of sysexits.h, so that a program can tell "wrong" from "try again".
+ * A submission is handed over to the daemon, or is a file in maildrop: that works while the daemon
+ * is down. Neither needs a privilege but the right to write there, and the mail is safe when this
+ * command exits with 0. Exit codes are those of sysexits.h, so that a program can tell "wrong" from
+ * "try again".
  */
 #include <errno.h>
 #include <pwd.h>
@@ -61,7 +62,7 @@ load(struct config_source *src, struct config **ret)
 static int
 load_config(struct sendmail *sm)
 {
-	struct config_source src = {.environ = environ, .is_root = geteuid() == 0};
+	struct config_source src = {.environ = environ, .is_root = geteuid() == 0, .is_mute = true};
 	const char *option = option_dir(sm);
 	int rc;
 
@@ -214,8 +215,8 @@ check_allowed(struct sendmail *sm)
 	return rc < 0 ? EX_TEMPFAIL : rc == 0 ? EX_NOPERM : 0;
 }
 
-static int
-open_spool(struct sendmail *sm)
+int
+sendmail_spool(struct sendmail *sm)
 {
 	const struct params *p = sm->params;
 	struct spool_options o = {
@@ -227,6 +228,8 @@ open_spool(struct sendmail *sm)
 	struct buf err;
 	int rc;
 
+	if (sm->spool)
+		return 0;
 	buf_init(&err, 1024);
 	rc = spool_open(&o, false, (uid_t)-1, (gid_t)-1, &sm->spool, &err);
 	if (rc < 0)
@@ -235,21 +238,15 @@ open_spool(struct sendmail *sm)
 	return rc < 0 ? EX_TEMPFAIL : 0;
 }
 
-static int
-ignore_line(void *ctx, struct str line)
-{
-	return 0;
-}
-
 /* The mail is safe already; whoever does not hear this looks into maildrop once a minute. */
 void
-sendmail_wake(struct sendmail *sm)
+sendmail_wake(const struct sendmail *sm)
 {
-	struct buf err;
+	int fd = control_connect(sm->params->queue_directory, CONTROL_SOCKET, 1000);
 
-	buf_init(&err, 1024);
-	control_call(sm->params->queue_directory, "wakeup-pickup", ignore_line, NULL, &err);
-	buf_fini(&err);
+	if (fd >= 0)
+		fsio_write(fd, STR("wakeup-pickup\n"));
+	fsio_close(fd);
 }
 
 static int
@@ -277,10 +274,7 @@ submit(struct sendmail *sm, const char *name)
 		sendmail_drop_abort(&d);
 		return rc;
 	}
-	rc = sendmail_drop_end(&d);
-	if (rc == 0)
-		sendmail_wake(sm);
-	return rc;
+	return sendmail_drop_end(&d);
 }
 
 static int
@@ -295,8 +289,6 @@ run_submission(struct sendmail *sm, char **words, size_t n, const char *name_var
 	rc = check_allowed(sm);
 	if (rc == 0 && sm->o.mode != 's')
 		rc = parse_recipients(sm, words, n);
-	if (rc == 0)
-		rc = open_spool(sm);
 	if (rc != 0)
 		return rc;
 	sendmail_drop_signals();

@@ -44,19 +44,20 @@ struct sendmail {
 
 int sendmail_options(int argc, char **argv, struct sendmail_options *o, int *ret_first);
 
-/* sendmail_drop.c: one file in maildrop. The first trouble sticks; sendmail_drop_end tells it. */
+/* sendmail_drop.c: one submission. The first trouble sticks; sendmail_drop_end tells it. */
 struct sendmail_drop {
-	const struct sendmail *sm;
+	struct sendmail *sm;
 	char id[SPOOL_ID_MAX];
 	char path[SPOOL_PATH_MAX];
-	int fd;
-	int rc; /* -errno */
+	int fd;            /* of what did not fit into `out`; -1 = all did */
+	int no_file;       /* -errno: there cannot be one in maildrop */
+	char refusal[256]; /* of the daemon, when it gave one */
+	int rc;            /* -errno */
 	bool too_big, bad_rcpt;
 	int64_t size; /* of the content */
 	struct buf out;
 };
-/* Makes the file and writes T. */
-void sendmail_drop_open(struct sendmail_drop *d, const struct sendmail *sm);
+void sendmail_drop_open(struct sendmail_drop *d, struct sendmail *sm);
 void sendmail_drop_put(struct sendmail_drop *d, int type, struct str payload);
 void sendmail_drop_attr(struct sendmail_drop *d, const char *name, const char *value);
 void sendmail_drop_number(struct sendmail_drop *d, const char *name, unsigned value);
@@ -66,17 +67,24 @@ void sendmail_drop_rcpt(
     struct sendmail_drop *d, unsigned notify, const char *orcpt, const char *address);
 /* A piece of a line of content. */
 void sendmail_drop_line(struct sendmail_drop *d, struct str piece, bool last);
-/* E, mode, sync. 0: the mail is safe. Otherwise nothing is left behind. */
+/* 0: the mail is safe, with the daemon or in maildrop. Otherwise nothing is left behind. */
 int sendmail_drop_end(struct sendmail_drop *d);
 void sendmail_drop_abort(struct sendmail_drop *d);
 /* Nothing is left behind when a signal ends the command either. */
 void sendmail_drop_signals(void);
 
+/* sendmail_handover.c: all records but E to the daemon, then E. 0: it has committed the mail. Else
+ * -errno, and it is to be put into maildrop. */
+int sendmail_handover(struct sendmail_drop *d);
+
+/* sendmail.c: opens the spool when it is first needed. 0, or an exit code after it was told. */
+int sendmail_spool(struct sendmail *sm);
+
 /* sendmail_input.c: standard input into a drop, up to its end or a lone dot. */
 int sendmail_input(struct sendmail *sm, struct sendmail_drop *d);
 
 /* Tells the daemon, when it runs, to look into maildrop. */
-void sendmail_wake(struct sendmail *sm);
+void sendmail_wake(const struct sendmail *sm);
 
 /* sendmail_smtp.c: -bs. */
 int sendmail_smtp(struct sendmail *sm);

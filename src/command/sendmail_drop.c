@@ -1,12 +1,16 @@
 /*
- * sendmail_drop.c - one file in maildrop, as Postfix's sendmail and postdrop write it.
+ * sendmail_drop.c - one submission: handed over to the daemon, or a file in maildrop as Postfix's
+ * sendmail and postdrop write it.
  *
- * It streams: records go out in pieces while the file has mode 0600, which nobody looks at. Mode
- * 0744 makes it a submission, and only after fsync does the caller hear that it is safe. A file
- * made here belongs to the submitting user, which is how pickup knows who that was.
+ * First all of it is here, in memory or, when it is larger, in the file that maildrop would get: a
+ * slow writer on standard input so costs the daemon nothing, and what the daemon does not take can
+ * still be given to maildrop. Mode 0744 makes that file a submission, and only after fsync does the
+ * caller hear that it is safe. A file made here belongs to the submitting user, which is how pickup
+ * knows who that was.
  */
 #include <errno.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include "pp/mail/address.h"
 #include "pp/mail/utf8.h"
@@ -15,8 +19,9 @@
 #include "sendmail.h"
 
 enum {
-	FLUSH_AT = 32 * 1024,
-	OUT_MAX = 256 * 1024,
+	MEMORY_MAX = 512 * 1024, /* above it goes into a file */
+	OUT_MAX = 1024 * 1024,
+	ATTR_MAX = 128 * 1024,
 	NAME_TRIES = 100,
 };
 
@@ -57,35 +62,53 @@ put_time(struct sendmail_drop *d)
 }
 
 void
-sendmail_drop_open(struct sendmail_drop *d, const struct sendmail *sm)
+sendmail_drop_open(struct sendmail_drop *d, struct sendmail *sm)
 {
-	int dirfd = spool_dirfd(sm->spool);
-
 	*d = (struct sendmail_drop){.sm = sm, .fd = -1};
 	buf_init(&d->out, OUT_MAX);
 	half_dirfd = -1;
-	for (unsigned i = 0; i < NAME_TRIES; i++) {
-		spool_id_new(sm->spool, d->id);
-		spool_path(sm->spool, QUEUE_MAILDROP, d->id, d->path);
-		memcpy(half_path, d->path, sizeof(half_path));
-		d->fd = fsio_create(dirfd, d->path, 0600);
-		/* Other processes make ids of the same clock. */
-		if (d->fd != -EEXIST)
-			break;
-	}
-	if (d->fd < 0) {
-		d->rc = d->fd;
-		return;
-	}
-	half_dirfd = dirfd;
 	put_time(d);
 }
 
+static int
+create(struct sendmail_drop *d)
+{
+	const struct spool *spool = d->sm->spool;
+	int fd = -EEXIST;
+
+	/* Other processes make ids of the same clock. */
+	for (unsigned i = 0; fd == -EEXIST && i < NAME_TRIES; i++) {
+		spool_id_new(d->sm->spool, d->id);
+		spool_path(spool, QUEUE_MAILDROP, d->id, d->path);
+		memcpy(half_path, d->path, sizeof(half_path));
+		fd = fsio_create(spool_dirfd(spool), d->path, 0600);
+	}
+	if (fd >= 0)
+		half_dirfd = spool_dirfd(spool);
+	return fd;
+}
+
+/* What is too large for our memory is kept where it may have to stay. Where nothing can be written
+ * the daemon is the only way, and until it took all a file that nobody sees is as good. */
 static void
-flush(struct sendmail_drop *d)
+make_file(struct sendmail_drop *d, bool is_last_way)
+{
+	d->path[0] = '\0';
+	if (sendmail_spool(d->sm) != 0)
+		d->rc = d->no_file = -ENOENT;
+	else if ((d->fd = create(d)) < 0)
+		d->rc = d->no_file = d->fd;
+	if (d->rc < 0 && !is_last_way && (d->fd = memfd_create("mail", MFD_CLOEXEC)) >= 0)
+		d->rc = 0;
+}
+
+static void
+flush(struct sendmail_drop *d, bool is_last_way)
 {
 	if (d->rc == 0 && buf_overflowed(&d->out))
 		d->rc = -ENOBUFS;
+	if (d->rc == 0 && d->fd < 0)
+		make_file(d, is_last_way);
 	if (d->rc == 0)
 		d->rc = fsio_write(d->fd, buf_str(&d->out));
 	buf_clear(&d->out);
@@ -97,8 +120,8 @@ sendmail_drop_put(struct sendmail_drop *d, int type, struct str payload)
 	if (d->rc < 0)
 		return;
 	record_put(&d->out, type, payload);
-	if (buf_str(&d->out).n >= FLUSH_AT || buf_overflowed(&d->out))
-		flush(d);
+	if (buf_str(&d->out).n >= MEMORY_MAX || buf_overflowed(&d->out))
+		flush(d, false);
 }
 
 void
@@ -108,7 +131,7 @@ sendmail_drop_attr(struct sendmail_drop *d, const char *name, const char *value)
 
 	if (value == NULL)
 		return;
-	buf_init(&b, OUT_MAX / 2);
+	buf_init(&b, ATTR_MAX);
 	buf_printf(&b, "%s=%s", name, value);
 	sendmail_drop_put(d, REC_ATTR, buf_str(&b));
 	buf_fini(&b);
@@ -168,10 +191,9 @@ sendmail_drop_line(struct sendmail_drop *d, struct str piece, bool last)
 void
 sendmail_drop_abort(struct sendmail_drop *d)
 {
-	if (d->fd >= 0) {
-		fsio_unlink(spool_dirfd(d->sm->spool), d->path);
-		fsio_close(d->fd);
-	}
+	if (half_dirfd >= 0)
+		fsio_unlink(half_dirfd, d->path);
+	fsio_close(d->fd);
 	half_dirfd = -1;
 	d->fd = -1;
 	buf_fini(&d->out);
@@ -205,27 +227,57 @@ refuse(struct sendmail_drop *d)
 	return EX_DATAERR;
 }
 
-int
-sendmail_drop_end(struct sendmail_drop *d)
+static int
+fail(struct sendmail_drop *d)
 {
-	if (d->too_big || d->bad_rcpt)
-		return refuse(d);
+	const char *login = d->sm->login;
+	long uid = (long)getuid();
+
+	if (d->no_file == -ENOENT && d->path[0] == '\0')
+		; /* told */
+	else if (d->no_file < 0 && d->refusal[0])
+		log_fatal("sendmail",
+		    "%s(%ld): the mail system does not take it: %s; nor maildrop: "
+		    "%s/%s: %s",
+		    login, uid, d->refusal, d->sm->params->queue_directory, d->path,
+		    strerror(-d->no_file));
+	else
+		log_fatal("sendmail", "%s(%ld): queue file write error: %s/%s: %s", login, uid,
+		    d->sm->params->queue_directory, d->path, strerror(-d->rc));
+	sendmail_drop_abort(d);
+	return EX_TEMPFAIL;
+}
+
+static int
+finish_file(struct sendmail_drop *d)
+{
 	sendmail_drop_put(d, REC_END, STR(""));
-	flush(d);
+	/* In a file of no name it cannot stay. */
+	if (d->rc == 0 && d->no_file < 0)
+		d->rc = d->no_file;
+	flush(d, true);
 	if (d->rc == 0)
 		d->rc = fsio_chmod(d->fd, 0744);
 	if (d->rc == 0)
 		d->rc = fsio_sync(d->fd);
 	if (d->rc == 0)
 		d->rc = sync_directory(d);
-	if (d->rc < 0) {
-		log_fatal("sendmail", "%s(%ld): queue file write error: %s/%s: %s", d->sm->login,
-		    (long)getuid(), spool_directory(d->sm->spool), d->path, strerror(-d->rc));
-		sendmail_drop_abort(d);
-		return EX_TEMPFAIL;
-	}
+	if (d->rc < 0)
+		return fail(d);
 	half_dirfd = -1;
 	fsio_close(d->fd);
 	buf_fini(&d->out);
+	sendmail_wake(d->sm);
+	return 0;
+}
+
+int
+sendmail_drop_end(struct sendmail_drop *d)
+{
+	if (d->too_big || d->bad_rcpt)
+		return refuse(d);
+	if (d->rc < 0 || sendmail_handover(d) < 0)
+		return finish_file(d);
+	sendmail_drop_abort(d); /* of the file, if there is one */
 	return 0;
 }

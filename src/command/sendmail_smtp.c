@@ -1,8 +1,8 @@
 /*
  * sendmail_smtp.c - `sendmail -bs`: SMTP on standard input and output, for mail readers.
  *
- * Each message becomes a file in maildrop like any other submission, so this needs no network, no
- * daemon and no relay policy: whoever may run sendmail may send. The dialog blocks; replies are
+ * Each message is submitted like any other, to the daemon or to maildrop, so this needs no network,
+ * no daemon and no relay policy: whoever may run sendmail may send. The dialog blocks; replies are
  * written when nothing of the client's input is left to read, which is what PIPELINING asks for
  * (RFC 2920 3.2).
  */
@@ -274,12 +274,12 @@ read_content(struct session *s, struct sendmail_drop *d)
 static void
 finish_message(struct session *s, struct sendmail_drop *d)
 {
-	bool full = d->rc == -ENOSPC || d->rc == -EDQUOT, too_big = d->too_big;
+	bool too_big = d->too_big, full;
 	int rc = sendmail_drop_end(d);
 
+	full = d->rc == -ENOSPC || d->rc == -EDQUOT;
 	if (rc == 0) {
 		reply(s, "250 2.0.0 Ok: queued as %s", d->id);
-		sendmail_wake(s->sm);
 	} else if (too_big) {
 		refuse(s, "552 5.3.4 Error: message file too big");
 	} else if (full) {

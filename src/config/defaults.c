@@ -216,5 +216,6 @@ defaults_compute(struct config_data *d, const struct config_source *src)
 		set(d, "inet_interfaces", "loopback-only");
 	set_directories(d, src);
 	set_names(d, src);
-	set_networks(d);
+	if (!src->is_mute)
+		set_networks(d);
 }

@@ -17,9 +17,9 @@ enum { ANSWER_LINE_MAX = 1024 * 1024, STREAM_CHUNK = 256 * 1024 };
 
 /* A path that does not fit into sockaddr_un is reached through a descriptor of its directory. */
 static int
-socket_path(struct sockaddr_un *sa, const char *directory, int *ret_dirfd)
+socket_path(struct sockaddr_un *sa, const char *directory, const char *name, int *ret_dirfd)
 {
-	int n = snprintf(sa->sun_path, sizeof(sa->sun_path), "%s/%s", directory, CONTROL_SOCKET);
+	int n = snprintf(sa->sun_path, sizeof(sa->sun_path), "%s/%s", directory, name);
 
 	*ret_dirfd = -1;
 	if (n >= 0 && (size_t)n < sizeof(sa->sun_path))
@@ -27,21 +27,34 @@ socket_path(struct sockaddr_un *sa, const char *directory, int *ret_dirfd)
 	*ret_dirfd = fsio_open_dir(AT_FDCWD, directory);
 	if (*ret_dirfd < 0)
 		return *ret_dirfd;
-	snprintf(
-	    sa->sun_path, sizeof(sa->sun_path), "/proc/self/fd/%d/%s", *ret_dirfd, CONTROL_SOCKET);
+	snprintf(sa->sun_path, sizeof(sa->sun_path), "/proc/self/fd/%d/%s", *ret_dirfd, name);
 	return 0;
 }
 
-static int
-connect_to(const char *directory)
+/* Without the timeout a daemon that is stopped, its queue of connections full, would keep us. */
+int
+control_set_timeout(int fd, int64_t ms)
+{
+	const struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+
+	return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) < 0 ||
+		       setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)) < 0
+		   ? -errno
+		   : 0;
+}
+
+int
+control_connect(const char *directory, const char *name, int64_t timeout_ms)
 {
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	int fd, dirfd, rc = socket_path(&sa, directory, &dirfd);
+	int fd, dirfd, rc = socket_path(&sa, directory, name, &dirfd);
 
 	if (rc < 0)
 		return rc;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	rc = fd < 0 ? -errno : 0;
+	if (rc == 0 && timeout_ms > 0)
+		rc = control_set_timeout(fd, timeout_ms);
 	while (rc == 0 && connect(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		if (errno != EINTR)
 			rc = -errno;
@@ -107,7 +120,7 @@ converse(int fd, const char *command, int (*line)(void *, struct str), void *ctx
 int
 control_peer(const char *queue_directory, pid_t *ret_pid)
 {
-	int fd = connect_to(queue_directory), rc = 0;
+	int fd = control_connect(queue_directory, CONTROL_SOCKET, 0), rc = 0;
 	struct ucred who;
 	socklen_t n = sizeof(who);
 
@@ -125,7 +138,7 @@ int
 control_call(const char *queue_directory, const char *command, int (*line)(void *, struct str),
     void *ctx, struct buf *err)
 {
-	int fd = connect_to(queue_directory), rc;
+	int fd = control_connect(queue_directory, CONTROL_SOCKET, 0), rc;
 
 	if (fd < 0)
 		return fd;
@@ -188,7 +201,7 @@ int
 control_stream(const char *queue_directory, const char *command, int (*bytes)(void *, struct str),
     void *ctx, struct buf *err)
 {
-	int fd = connect_to(queue_directory), rc;
+	int fd = control_connect(queue_directory, CONTROL_SOCKET, 0), rc;
 
 	if (fd < 0)
 		return fd;

@@ -146,6 +146,7 @@ all_created(struct daemon *d)
 		log_warn("master", "%s: the queue cannot be listed", buf_cstr(&err));
 	buf_fini(&err);
 	daemon_triggers_open(d);
+	daemon_submit_open(d);
 	d->phase = PHASE_OPEN;
 	d->io_open = d->io_count;
 	for (unsigned i = 0; i < d->io_count; i++)

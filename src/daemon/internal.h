@@ -169,6 +169,8 @@ extern const struct control_command daemon_showq;
 /* trigger.c */
 void daemon_triggers_open(struct daemon *d);
 void daemon_triggers_close(struct daemon *d);
+/* The socket of pickup, where our own sendmail hands mail over. */
+void daemon_submit_open(struct daemon *d);
 /* start.c */
 int daemon_prepare(struct daemon *d, const struct say *say, void (*log_ready)(void *ctx));
 void daemon_log_setup(const struct config *cfg, uid_t uid, bool to_stderr);

@@ -10,7 +10,6 @@
 #include <unistd.h>
 #include "internal.h"
 #include "pp/base/mem.h"
-#include "pp/net/sasl.h"
 #include "pp/spool/journal.h"
 
 extern char **environ;
@@ -225,8 +224,6 @@ daemon_prepare(struct daemon *d, const struct say *s, void (*log_ready)(void *ct
 	generation_check_files(d->gen, s);
 	if (rc == 0)
 		rc = replay_journal(d, &text);
-	if (rc == 0 && sasl_start() < 0)
-		buf_adds(&text, "libsasl2 cannot be started");
 	if (buf_str(&text).n > 0)
 		complain(s, &text);
 	buf_fini(&text);

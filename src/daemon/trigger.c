@@ -6,7 +6,9 @@
  * queue manager nothing but a flush of the whole queue is asked. Without them all works, only
  * later.
  */
+#include <unistd.h>
 #include "internal.h"
+#include "pp/control/client.h"
 
 static void
 pickup_run(void *ctx, struct control_request *r, const char *arg)
@@ -59,8 +61,24 @@ daemon_triggers_open(struct daemon *d)
 }
 
 void
+daemon_submit_open(struct daemon *d)
+{
+	struct buf err = {.max = 1024};
+	int fd = listener_bind_local(SUBMIT_SOCKET, 0666, &err);
+
+	if (fd < 0) {
+		log_warn("master", "%s: mail can be submitted by maildrop only", buf_cstr(&err));
+	} else {
+		pickup_listen(d->pickup, fd);
+		close(fd); /* pickup has its own */
+	}
+	buf_fini(&err);
+}
+
+void
 daemon_triggers_close(struct daemon *d)
 {
+	unlink(SUBMIT_SOCKET);
 	for (size_t i = 0; i < PP_COUNT(d->triggers); i++)
 		control_server_free(d->triggers[i]);
 }

@@ -14,6 +14,7 @@
 #include "dns_answer.h"
 #include "pp/base/mem.h"
 #include "pp/net/stream.h"
+#include "pp/net/tls.h"
 
 enum {
 	HEADER_SIZE = 12,
@@ -26,6 +27,7 @@ enum {
 	FLAG_AA = 0x0400,
 	FLAG_TC = 0x0200,
 	FLAG_RA = 0x0080,
+	FLAG_AD = 0x0020,
 	MASK_OPCODE = 0x7800,
 	MASK_RCODE = 0x000f,
 	RCODE_OK = 0,
@@ -103,7 +105,34 @@ dns_answer_fini(struct dns_answer *a)
 {
 	mem_free(a->mx);
 	mem_free(a->address);
+	mem_free(a->tlsa);
 	*a = (struct dns_answer){0};
+}
+
+static void *
+copy(const void *p, size_t n)
+{
+	return p && n > 0 ? memcpy(mem_alloc(n), p, n) : NULL;
+}
+
+/* Room for n records and their data in one piece. */
+static size_t
+tlsa_size(size_t n)
+{
+	return n * sizeof(struct tls_tlsa) + RESOLVER_TLSA_BYTES;
+}
+
+struct dns_answer
+dns_answer_copy(const struct dns_answer *a)
+{
+	struct dns_answer to = *a;
+
+	to.mx = copy(a->mx, a->n * sizeof(*a->mx));
+	to.address = copy(a->address, a->n * sizeof(*a->address));
+	to.tlsa = copy(a->tlsa, tlsa_size(RESOLVER_TLSA_MAX));
+	for (size_t i = 0; to.tlsa && i < a->n; i++)
+		to.tlsa[i].data = (uint8_t *)to.tlsa + (a->tlsa[i].data - (const uint8_t *)a->tlsa);
+	return to;
 }
 
 /* Expands the name at `at` and moves behind it. False when it is broken. */
@@ -314,6 +343,28 @@ take_mx(struct dns_answer *a, const struct message *m, const struct record *r, b
 	return true;
 }
 
+/* RFC 6698 2.1. What there is no room for counts as unusable. */
+static bool
+take_tlsa(struct dns_answer *a, const struct record *r)
+{
+	uint8_t *to = (uint8_t *)a->tlsa + tlsa_size(RESOLVER_TLSA_MAX) - RESOLVER_TLSA_BYTES;
+	uint8_t *end = to + RESOLVER_TLSA_BYTES;
+
+	if (r->n < 4)
+		return false;
+	if (a->n > 0)
+		to += a->tlsa[a->n - 1].data + a->tlsa[a->n - 1].n - to;
+	if (a->n == RESOLVER_TLSA_MAX || (size_t)(end - to) < r->n - 3)
+		return true;
+	memcpy(to, r->data + 3, r->n - 3);
+	a->tlsa[a->n++] = (struct tls_tlsa){.usage = r->data[0],
+	    .selector = r->data[1],
+	    .type = r->data[2],
+	    .data = to,
+	    .n = r->n - 3};
+	return true;
+}
+
 static bool
 take_ptr(struct dns_answer *a, const struct message *m, const struct record *r)
 {
@@ -352,6 +403,8 @@ take_records(struct dns_answer *a, const struct message *m, const char *name, en
 			take_mx(a, m, &r, &null_mx);
 		else if (type == DNS_PTR)
 			take_ptr(a, m, &r);
+		else if (type == DNS_TLSA)
+			take_tlsa(a, &r);
 		else
 			take_address(a, &r);
 		a->ttl = a->ttl < r.ttl ? a->ttl : r.ttl;
@@ -415,11 +468,16 @@ dns_answer_read(struct dns_answer *a, struct str message, const char *name, enum
 	}
 	if (type == DNS_MX)
 		a->mx = mem_alloc(RESOLVER_MX_MAX * sizeof(*a->mx));
+	else if (type == DNS_TLSA)
+		a->tlsa = mem_alloc(tlsa_size(RESOLVER_TLSA_MAX));
 	else if (type != DNS_PTR)
 		a->address = mem_alloc(RESOLVER_ADDRESS_MAX * sizeof(*a->address));
+	if (type != DNS_PTR && !same_name(last, name) && resolver_name_valid(str_of(last)))
+		memcpy(a->name, last, strlen(last) + 1);
 	take_records(a, &m, last, type, &seen, &foreign);
 	if (seen == 0 && foreign == 0)
 		conclude_empty(a, &m, at);
 	else if (a->n == 0 || rcode != RCODE_OK)
 		dns_answer_fail(a, RESOLVER_MALFORMED, NULL);
+	a->is_secure = (m.flags & FLAG_AD) != 0;
 }

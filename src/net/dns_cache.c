@@ -10,6 +10,7 @@
 #include "pp/base/mem.h"
 
 enum {
+	KEY_MAX = RESOLVER_NAME_MAX + 8,
 	ANSWERS_MAX = 4096,
 	DENIAL_MS = 300 * 1000, /* a domain that was mistyped in the DNS is soon put right */
 };
@@ -18,7 +19,7 @@ struct entry {
 	UT_hash_handle hh;
 	int64_t until;
 	struct dns_answer answer;
-	char key[RESOLVER_NAME_MAX + 8]; /* "15 example.com" */
+	char key[KEY_MAX]; /* "15 example.com", "15+ example.com" */
 };
 
 struct dns_cache {
@@ -58,39 +59,23 @@ dns_cache_free(struct dns_cache *c)
 }
 
 static void
-key_of(char key[RESOLVER_NAME_MAX + 8], const char *name, enum dns_type type)
+key_of(char key[KEY_MAX], const char *name, enum dns_type type, bool is_secure)
 {
-	int n = snprintf(key, RESOLVER_NAME_MAX + 8, "%u ", (unsigned)type);
+	int n = snprintf(key, KEY_MAX, "%u%s ", (unsigned)type, is_secure ? "+" : "");
 
 	for (key += n; *name; name++)
 		*key++ = str_lower(*name);
 	*key = '\0';
 }
 
-static void *
-copy(const void *p, size_t n)
-{
-	return n == 0 ? NULL : memcpy(mem_alloc(n), p, n);
-}
-
-static struct dns_answer
-answer_copy(const struct dns_answer *a)
-{
-	struct dns_answer to = *a;
-
-	to.mx = copy(a->mx, a->mx ? a->n * sizeof(*a->mx) : 0);
-	to.address = copy(a->address, a->address ? a->n * sizeof(*a->address) : 0);
-	return to;
-}
-
 bool
-dns_cache_find(
-    struct dns_cache *c, const char *name, enum dns_type type, int64_t now, struct dns_answer *ret)
+dns_cache_find(struct dns_cache *c, const char *name, enum dns_type type, bool is_secure,
+    int64_t now, struct dns_answer *ret)
 {
-	char key[RESOLVER_NAME_MAX + 8];
+	char key[KEY_MAX];
 	struct entry *e;
 
-	key_of(key, name, type);
+	key_of(key, name, type, is_secure);
 	HASH_FIND_STR(c->entries, key, e);
 	if (e && e->until <= now) {
 		drop(c, e);
@@ -98,7 +83,7 @@ dns_cache_find(
 	}
 	if (e == NULL)
 		return false;
-	*ret = answer_copy(&e->answer);
+	*ret = dns_answer_copy(&e->answer);
 	ret->ttl = (e->until - now + 999) / 1000;
 	return true;
 }
@@ -118,8 +103,8 @@ keep_ms(const struct dns_answer *a)
 }
 
 void
-dns_cache_put(struct dns_cache *c, const char *name, enum dns_type type, int64_t now,
-    const struct dns_answer *a)
+dns_cache_put(struct dns_cache *c, const char *name, enum dns_type type, bool is_secure,
+    int64_t now, const struct dns_answer *a)
 {
 	int64_t keep = keep_ms(a);
 	struct entry *e, *old;
@@ -127,9 +112,9 @@ dns_cache_put(struct dns_cache *c, const char *name, enum dns_type type, int64_t
 	if (keep <= 0)
 		return;
 	e = MEM_NEW(struct entry);
-	key_of(e->key, name, type);
+	key_of(e->key, name, type, is_secure);
 	e->until = now + keep;
-	e->answer = answer_copy(a);
+	e->answer = dns_answer_copy(a);
 	HASH_FIND_STR(c->entries, e->key, old);
 	if (old == NULL && HASH_COUNT(c->entries) >= ANSWERS_MAX)
 		old = c->entries;

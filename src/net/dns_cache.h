@@ -14,9 +14,9 @@ struct dns_cache *dns_cache_new(void);
 void dns_cache_free(struct dns_cache *c);
 /* All is forgotten: other servers may know something else. */
 void dns_cache_clear(struct dns_cache *c);
-/* now: milliseconds of any clock that does not go back. The time to live of what is found is what
- * is left of it. */
-bool dns_cache_find(
-    struct dns_cache *c, const char *name, enum dns_type type, int64_t now, struct dns_answer *ret);
-void dns_cache_put(struct dns_cache *c, const char *name, enum dns_type type, int64_t now,
-    const struct dns_answer *a);
+/* is_secure: asked for with DNSSEC. now: milliseconds of any clock that does not go back. The time
+ * to live of what is found is what is left of it. */
+bool dns_cache_find(struct dns_cache *c, const char *name, enum dns_type type, bool is_secure,
+    int64_t now, struct dns_answer *ret);
+void dns_cache_put(struct dns_cache *c, const char *name, enum dns_type type, bool is_secure,
+    int64_t now, const struct dns_answer *a);

@@ -14,7 +14,7 @@
 #include "pp/base/mem.h"
 #include "pp/net/stream.h"
 
-enum { FILE_MAX = 1 << 20, ENTRIES_MAX = 16384, LOOK_EVERY_MS = 2000 };
+enum { FILE_MAX = 1 << 20, ENTRIES_MAX = 16384, LOOK_EVERY_MS = 1000 };
 
 struct entry {
 	struct resolver_address address;

@@ -13,6 +13,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 #include <uv.h>
 #include "address.h"
@@ -297,6 +299,26 @@ struct listener {
 	void (*accepted)(void *ctx, int fd);
 	void *ctx;
 };
+
+int
+listener_bind_local(const char *path, mode_t mode, struct buf *err)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc = 0;
+	int n = snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", path);
+
+	PP_ASSERT(n > 0 && (size_t)n < sizeof(sa.sun_path));
+	unlink(path); /* left by a crash: who may write there is alone */
+	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0 || chmod(path, mode) < 0 ||
+	    listen(fd, BACKLOG) < 0)
+		rc = -errno;
+	if (rc == 0)
+		return fd;
+	buf_printf(err, "socket %s: %s", path, strerror(-rc));
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
 
 static void on_pollable(uv_poll_t *p, int status, int events);
 

@@ -20,7 +20,7 @@
 #include "pp/net/stream.h"
 #include "resolver_internal.h"
 
-enum { QUERIES_MAX = 4096, LOOK_EVERY_MS = 3000, PARTS = 2, HALF = RESOLVER_ADDRESS_MAX / 2 };
+enum { QUERIES_MAX = 4096, LOOK_EVERY_MS = 1000, PARTS = 2, HALF = RESOLVER_ADDRESS_MAX / 2 };
 
 #define UNKNOWN "unknown"
 
@@ -51,7 +51,8 @@ struct resolver_query {
 	struct resolver *r;
 	LIST_ENTRY(resolver_query) link;
 	struct timer timer;
-	enum { FIND_MX, FIND_ADDRESS, FIND_PTR, FIND_FORWARD } kind;
+	enum { FIND_MX, FIND_ADDRESS, FIND_TLSA, FIND_PTR, FIND_FORWARD } kind;
+	bool is_secure;
 	int family;
 	struct sockaddr_storage client;  /* of resolver_find_name */
 	char reverse[RESOLVER_NAME_MAX]; /* its PTR name */
@@ -136,7 +137,8 @@ part_answered(struct lookup *lookup, struct dns_answer *a)
 	struct part *p = PP_CONTAINER(lookup, struct part, lookup);
 	struct resolver_query *q = p->query;
 
-	dns_cache_put(p->cache, lookup->name, lookup->type, loop_now(p->loop), a);
+	dns_cache_put(
+	    p->cache, lookup->name, lookup->type, lookup->is_secure, loop_now(p->loop), a);
 	if (q == NULL) {
 		dns_answer_fini(a);
 	} else {
@@ -186,7 +188,8 @@ query_ask(struct resolver_query *q, unsigned at, const char *name, enum dns_type
 
 	if (q->used <= at)
 		q->used = at + 1;
-	if (dns_cache_find(r->cache, name, type, loop_now(r->loop), &q->answers[at])) {
+	if (dns_cache_find(
+		r->cache, name, type, q->is_secure, loop_now(r->loop), &q->answers[at])) {
 		if (q->open == 0)
 			deliver_soon(q);
 		return;
@@ -197,6 +200,7 @@ query_ask(struct resolver_query *q, unsigned at, const char *name, enum dns_type
 	p->query = q;
 	p->at = at;
 	p->lookup.type = type;
+	p->lookup.is_secure = q->is_secure;
 	p->lookup.answered = part_answered;
 	snprintf(p->lookup.name, sizeof(p->lookup.name), "%s", name);
 	q->parts[at] = p;
@@ -238,6 +242,8 @@ merge(const struct resolver_query *q, struct dns_answer *to)
 	if (best->result != RESOLVER_OK)
 		return;
 	to->address = mem_alloc(RESOLVER_ADDRESS_MAX * sizeof(*to->address));
+	to->is_secure = true;
+	memcpy(to->name, best->name, sizeof(to->name));
 	for (unsigned i = 0; i < q->used; i++) {
 		const struct dns_answer *a = &q->answers[i], *other = &q->answers[1 - i];
 		size_t rest = other->n < HALF ? RESOLVER_ADDRESS_MAX - other->n : HALF;
@@ -247,6 +253,7 @@ merge(const struct resolver_query *q, struct dns_answer *to)
 			to->address[to->n++] = a->address[k];
 		if (a->n > 0 && a->ttl < to->ttl)
 			to->ttl = a->ttl;
+		to->is_secure = to->is_secure && (a->is_secure || a->n == 0);
 	}
 }
 
@@ -314,6 +321,9 @@ query_fired(struct timer *t)
 	    .text = a.text,
 	    .mx = a.mx,
 	    .address = a.address,
+	    .tlsa = a.tlsa,
+	    .canonical = q->kind == FIND_ADDRESS && a.name[0] ? a.name : NULL,
+	    .is_secure = q->is_secure && a.is_secure,
 	    .n = a.n,
 	    .ttl = a.ttl};
 	/* Out of the list, so that a resolver freed inside the callback does not free it too. */
@@ -362,19 +372,33 @@ plain_name(const char *name, char to[RESOLVER_NAME_MAX])
 }
 
 struct resolver_query *
-resolver_find_mx(struct resolver *r, const char *domain, resolver_done *done, void *ctx)
+resolver_find_mx(
+    struct resolver *r, const char *domain, unsigned flags, resolver_done *done, void *ctx)
 {
 	struct resolver_query *q = query_new(r, FIND_MX, done, ctx);
 	char name[RESOLVER_NAME_MAX];
 
+	q->is_secure = flags & RESOLVER_SECURE;
 	if (!refuse(q, plain_name(domain, name)))
 		query_ask(q, 0, name, DNS_MX);
 	return q;
 }
 
 struct resolver_query *
-resolver_find_address(
-    struct resolver *r, const char *host, int family, bool native, resolver_done *done, void *ctx)
+resolver_find_tlsa(struct resolver *r, const char *of, resolver_done *done, void *ctx)
+{
+	struct resolver_query *q = query_new(r, FIND_TLSA, done, ctx);
+	char name[RESOLVER_NAME_MAX];
+
+	q->is_secure = true;
+	if (!refuse(q, plain_name(of, name)))
+		query_ask(q, 0, name, DNS_TLSA);
+	return q;
+}
+
+struct resolver_query *
+resolver_find_address(struct resolver *r, const char *host, int family, unsigned flags,
+    resolver_done *done, void *ctx)
 {
 	struct resolver_query *q = query_new(r, FIND_ADDRESS, done, ctx);
 	struct resolver_address found[RESOLVER_ADDRESS_MAX] = {0};
@@ -384,6 +408,7 @@ resolver_find_address(
 	size_t n = 0;
 
 	q->family = family;
+	q->is_secure = flags & RESOLVER_SECURE;
 	if (net_address_parse(str_of(host), 0, &found[0].sa) == 0) {
 		net_address_describe((struct sockaddr *)&found[0].sa, &text);
 		memcpy(found[0].text, text.address, sizeof(text.address));
@@ -391,7 +416,7 @@ resolver_find_address(
 			return query_addresses(q, found, 1);
 		return query_answer(q, RESOLVER_NO_DATA, NULL);
 	}
-	if (native) {
+	if (flags & RESOLVER_NATIVE) {
 		hosts_refresh(r->hosts, loop_now(r->loop));
 		n = hosts_find(r->hosts, plain, family, found, RESOLVER_ADDRESS_MAX);
 	}

@@ -20,6 +20,7 @@ void channel_free(struct channel *c);
 struct lookup {
 	struct channel *channel;
 	enum dns_type type;
+	bool is_secure; /* DNSSEC is asked for */
 	char name[RESOLVER_NAME_MAX];
 	void (*answered)(struct lookup *lookup, struct dns_answer *answer);
 };

@@ -7,12 +7,10 @@
  * safe in threads; an exchange is freed there too. Passwords lie in one place and are wiped.
  */
 #include <errno.h>
-#include <openssl/crypto.h>
-#include <sasl/sasl.h>
-#include <sasl/saslutil.h>
 #include <stdio.h>
 #include "pp/base/mem.h"
 #include "pp/net/sasl.h"
+#include "sasl_library.h"
 
 enum {
 	CHALLENGE_MAX = 12288, /* RFC 4954 4: base64 */
@@ -72,15 +70,15 @@ struct sasl_exchange {
 };
 
 int
-sasl_start(void)
+sasl_load_blk(struct buf *err)
 {
-	return sasl_client_init(NULL) == SASL_OK ? 0 : -EIO;
+	return sasl_library_load_blk(err);
 }
 
 void
 sasl_stop(void)
 {
-	sasl_client_done();
+	sasl_library_stop();
 }
 
 static int
@@ -310,7 +308,9 @@ first_work(struct lane_job *job)
 		no_mechanism(x, "", buf_cstr(&why), forbidden);
 		goto out;
 	}
-	rc = sasl_client_new("smtp", x->host, NULL, NULL, x->callbacks, 0, &x->conn);
+	rc = sasl_library_start();
+	if (rc == SASL_OK)
+		rc = sasl_client_new("smtp", x->host, NULL, NULL, x->callbacks, 0, &x->conn);
 	if (rc == SASL_OK) {
 		props.security_flags = flags;
 		rc = sasl_setprop(x->conn, SASL_SEC_PROPS, &props);
@@ -361,7 +361,7 @@ next_work(struct lane_job *job)
 		else
 			keep_response(x, out ? out : "", out ? n : 0, false);
 	}
-	OPENSSL_cleanse(clear, challenge.n + 1);
+	explicit_bzero(clear, challenge.n + 1);
 	mem_free(clear);
 }
 
@@ -380,14 +380,14 @@ static void
 wipe_buf(struct buf *b)
 {
 	if (b->p)
-		OPENSSL_cleanse(b->p, b->cap);
+		explicit_bzero(b->p, b->cap);
 	buf_fini(b);
 }
 
 static void
 wipe_string(char *s)
 {
-	OPENSSL_cleanse(s, strlen(s));
+	explicit_bzero(s, strlen(s));
 	mem_free(s);
 }
 
@@ -398,7 +398,7 @@ ended(struct lane_job *job)
 
 	wipe_buf(&x->challenge);
 	wipe_buf(&x->response);
-	OPENSSL_cleanse(x->secret, x->secret_size);
+	explicit_bzero(x->secret, x->secret_size);
 	mem_free(x->secret);
 	wipe_string(x->user);
 	mem_free(x->host);

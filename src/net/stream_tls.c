@@ -6,7 +6,6 @@
  * gathered writes, and nothing is buffered twice. Buffers exist only while bytes are in them.
  */
 #include <errno.h>
-#include <openssl/err.h>
 #include <stdio.h>
 #include "pp/base/mem.h"
 #include "stream_internal.h"

@@ -6,8 +6,6 @@
  * wrong. Resumption is by tickets only, held by whoever wants to resume; nothing is cached inside.
  */
 #include <errno.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include "pp/base/mem.h"
@@ -114,11 +112,14 @@ set_manners(struct tls_context *c)
 int
 tls_context_new_blk(const struct tls_options *o, struct tls_context **ret, struct buf *err)
 {
-	struct tls_context *c = MEM_NEW(struct tls_context);
+	struct tls_context *c;
 	struct tls_target to;
 	int depth = o->verify_depth > 0 ? o->verify_depth : DEPTH;
-	int rc = 0;
+	int rc = openssl_load_blk(err);
 
+	if (rc < 0)
+		return rc;
+	c = MEM_NEW(struct tls_context);
 	snap_init(&c->snap, context_freed);
 	c->server = o->server;
 	c->bio = stream_tls_bio();

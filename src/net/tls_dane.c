@@ -5,8 +5,6 @@
  * OpenSSL does the checking; this file only decides which records count, and hands them over.
  */
 #include <errno.h>
-#include <openssl/err.h>
-#include <openssl/x509.h>
 #include "tls_internal.h"
 
 enum { DANE_TA = 2, DANE_EE = 3, SHA256_SIZE = 32, SHA512_SIZE = 64 };

@@ -5,9 +5,6 @@
  * Directories count as files: a new authority changes the time of its directory.
  */
 #include <errno.h>
-#include <openssl/err.h>
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include "pp/base/mem.h"

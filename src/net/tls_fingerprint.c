@@ -3,8 +3,6 @@
  *
  * No authority, date or name counts then (as in Postfix): the digest alone says who it is.
  */
-#include <openssl/evp.h>
-#include <openssl/x509.h>
 #include "tls_internal.h"
 
 enum { HEX_MAX = 2 * EVP_MAX_MD_SIZE };
@@ -12,7 +10,17 @@ enum { HEX_MAX = 2 * EVP_MAX_MD_SIZE };
 bool
 tls_digest_known(const char *digest)
 {
-	return EVP_get_digestbyname(digest) != NULL;
+	/* What is always there, so that a daemon without TLS need not load OpenSSL for it. */
+	static const char *const words[] = {"md5", "sha1", "sha224", "sha256", "sha384", "sha512"};
+	struct buf err = {.max = 1024};
+	bool is_known = false;
+
+	for (size_t i = 0; !is_known && i < PP_COUNT(words); i++)
+		is_known = str_caseeq(str_of(digest), str_of(words[i]));
+	if (!is_known && openssl_load_blk(&err) == 0)
+		is_known = EVP_get_digestbyname(digest) != NULL;
+	buf_fini(&err);
+	return is_known;
 }
 
 static void

@@ -4,8 +4,8 @@
  * OWNS   see tls.h.
  */
 #pragma once
-#include <openssl/ssl.h>
 #include <sys/stat.h>
+#include "openssl.h"
 #include "pp/base/assert.h"
 #include "pp/net/tls.h"
 

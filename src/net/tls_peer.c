@@ -6,7 +6,6 @@
  * Postfix's log line, which prints them for TLS 1.3 only.
  */
 #include <arpa/inet.h>
-#include <openssl/x509v3.h>
 #include <stdio.h>
 #include "pp/base/mem.h"
 #include "tls_internal.h"

@@ -6,7 +6,6 @@
  * and opportunistic TLS works with any certificate as well.
  */
 #include <errno.h>
-#include <openssl/ssl.h>
 #include "tls_internal.h"
 
 static const struct {

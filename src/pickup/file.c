@@ -47,7 +47,7 @@ number(struct str value, unsigned mask)
 
 /* What a submitter may say of the message or of the next recipient; all else is ignored. */
 static void
-take_attr(struct pickup_file *f, struct str payload, struct recipient *next_rcpt)
+take_attr(struct pickup_file *f, struct str payload)
 {
 	size_t eq = str_index(payload, '=');
 	struct str name = str_trim(str_head(payload, eq));
@@ -69,9 +69,9 @@ take_attr(struct pickup_file *f, struct str payload, struct recipient *next_rcpt
 			      : str_eq(value, STR("7bit")) ? BODY_7BIT
 							   : BODY_UNKNOWN;
 	else if (str_eq(name, STR("notify_flags")))
-		next_rcpt->notify = number(value, 15);
+		f->next_rcpt.notify = number(value, 15);
 	else if (str_eq(name, STR("dsn_orig_rcpt")))
-		next_rcpt->orcpt = arena_str(&f->arena, value);
+		f->next_rcpt.orcpt = arena_str(&f->arena, value);
 }
 
 static void
@@ -88,20 +88,21 @@ take_time(struct pickup_file *f, struct str payload)
 }
 
 static int
-take_rcpt(struct pickup_file *f, struct str address, struct recipient *next_rcpt, size_t *room)
+take_rcpt(struct pickup_file *f, struct str address)
 {
 	struct envelope *e = &f->envelope;
+	struct recipient *next_rcpt = &f->next_rcpt;
 
 	if (e->rcpt_count >= PICKUP_RCPT_MAX)
 		return -E2BIG;
-	if (e->rcpt_count == *room) {
-		size_t more = *room ? *room * 2 : 8;
+	if (e->rcpt_count == f->rcpt_room) {
+		size_t more = f->rcpt_room ? f->rcpt_room * 2 : 8;
 		struct recipient *bigger = arena_alloc(&f->arena, more * sizeof(*bigger));
 
-		if (*room)
-			memcpy(bigger, e->rcpt, *room * sizeof(*bigger));
+		if (f->rcpt_room)
+			memcpy(bigger, e->rcpt, f->rcpt_room * sizeof(*bigger));
 		e->rcpt = bigger;
-		*room = more;
+		f->rcpt_room = more;
 	}
 	next_rcpt->address = next_rcpt->orig = arena_str(&f->arena, address);
 	next_rcpt->offset = -1;
@@ -112,8 +113,7 @@ take_rcpt(struct pickup_file *f, struct str address, struct recipient *next_rcpt
 
 /* An envelope record other than M: what Postfix's postdrop lets through. */
 static int
-take_record(struct pickup_file *f, const struct record *rec, off_t at, struct recipient *next_rcpt,
-    size_t *room)
+take_record(struct pickup_file *f, const struct record *rec, off_t at)
 {
 	struct envelope *e = &f->envelope;
 	struct str text = rec->payload;
@@ -134,15 +134,13 @@ take_record(struct pickup_file *f, const struct record *rec, off_t at, struct re
 	case REC_RCPT:
 		if (e->sender == NULL || has_bad_bytes(text))
 			return malformed(f, "bad recipient record", at);
-		return take_rcpt(f, text, next_rcpt, room) < 0
-			   ? malformed(f, "too many recipients", at)
-			   : 0;
+		return take_rcpt(f, text) < 0 ? malformed(f, "too many recipients", at) : 0;
 	case REC_VERP:
 		if (text.n == 2 && !has_bad_bytes(text))
 			e->verp = arena_str(&f->arena, text);
 		return 0;
 	case REC_ATTR:
-		take_attr(f, text, next_rcpt);
+		take_attr(f, text);
 		return 0;
 	case REC_FILTER:
 	case REC_REDIRECT:
@@ -152,29 +150,29 @@ take_record(struct pickup_file *f, const struct record *rec, off_t at, struct re
 	}
 }
 
+void
+pickup_file_expect(struct pickup_file *f)
+{
+	f->envelope.fullname = "";
+	f->envelope.origin.local = true;
+	f->in_envelope = true;
+}
+
 static int
 read_submitted(struct pickup_file *f)
 {
-	struct recipient next_rcpt = {0};
-	size_t room = 0;
-
-	f->envelope.fullname = "";
-	f->envelope.origin.local = true;
-	for (;;) {
+	pickup_file_expect(f);
+	while (f->in_envelope) {
 		struct record rec;
 		off_t at;
 		int rc = next(f, &rec, &at);
 
-		if (rc < 0)
-			return rc;
-		if (rec.type == REC_CONTENT && f->envelope.sender == NULL)
-			return malformed(f, "sender record missing", at);
-		if (rec.type == REC_CONTENT)
-			return 0;
-		rc = take_record(f, &rec, at, &next_rcpt, &room);
+		if (rc == 0)
+			rc = pickup_file_take(f, &rec, at);
 		if (rc < 0)
 			return rc;
 	}
+	return 0;
 }
 
 static int
@@ -282,6 +280,26 @@ filter(struct pickup_file *f, const struct record *rec, off_t at)
 	default:
 		return malformed(f, "unexpected record type", at);
 	}
+}
+
+int
+pickup_file_take(struct pickup_file *f, const struct record *rec, off_t at)
+{
+	int rc;
+
+	if (!f->in_envelope) {
+		rc = filter(f, rec, at);
+		return rc < 0 ? rc : rc == 1 ? PICKUP_SKIP : PICKUP_FEED;
+	}
+	if (rec->type != REC_CONTENT) {
+		rc = take_record(f, rec, at);
+		return rc < 0 ? rc : PICKUP_SKIP;
+	}
+	if (f->envelope.sender == NULL)
+		return malformed(f, "sender record missing", at);
+	f->in_envelope = false;
+	f->in_content = true;
+	return PICKUP_ENVELOPE_ENDS;
 }
 
 int

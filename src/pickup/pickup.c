@@ -43,7 +43,8 @@ struct pickup {
 	bool is_watched;     /* since the last settled event something came */
 	struct lane_job scan;
 	struct post stop_post;
-	bool scanning, again, stopping, troubled;
+	bool scanning, again, stopping, troubled, is_told;
+	struct pickup_door *door; /* NULL: maildrop only */
 	unsigned busy;
 	struct memory *memory; /* the lane's while scanning */
 	struct name *names;
@@ -188,8 +189,10 @@ tell_stopped(struct post *post)
 static void
 check_stopped(struct pickup *p)
 {
-	if (!p->scanning && p->busy == 0)
-		post_to(p->loop, &p->stop_post, tell_stopped);
+	if (p->scanning || p->busy > 0 || (p->door && !pickup_door_is_empty(p->door)) || p->is_told)
+		return;
+	p->is_told = true;
+	post_to(p->loop, &p->stop_post, tell_stopped);
 }
 
 /* Starts what may be started; at the end of the list looks whether there is more. */
@@ -345,7 +348,36 @@ pickup_stop(struct pickup *p, void (*stopped)(void *ctx), void *ctx)
 	p->stopped_ctx = ctx;
 	timer_stop(&p->timer);
 	watch_stop(p->watch);
+	if (p->door)
+		pickup_door_stop(p->door);
 	check_stopped(p);
+}
+
+void
+pickup_listen(struct pickup *p, int fd)
+{
+	PP_ON(p->loop);
+	PP_ASSERT(p->door == NULL);
+	p->door = pickup_door_new(p, p->loop, p->disk, fd);
+}
+
+void
+pickup_door_left(struct pickup *p)
+{
+	if (p->stopping)
+		check_stopped(p);
+}
+
+const struct cleanup_setup *
+pickup_setup(const struct pickup *p)
+{
+	return &p->setup;
+}
+
+struct userlist *
+pickup_users(const struct pickup *p)
+{
+	return p->users;
 }
 
 void
@@ -357,6 +389,8 @@ pickup_free(struct pickup *p)
 	timer_stop(&p->timer);
 	watch_stop(p->watch);
 	watch_free(p->watch);
+	if (p->door)
+		pickup_door_free(p->door);
 	drop_names(p);
 	forget(p, true);
 	userlist_unref(p->users);

@@ -25,10 +25,7 @@ struct submission {
 	struct userlist *users;
 	char id[SPOOL_ID_MAX];
 	struct pickup_file file;
-	struct cleanup *cleanup;
-	size_t used;     /* of file.records */
-	unsigned notify; /* of the next extracted recipient */
-	bool extracted;
+	struct pickup_feed feed;
 	int rc; /* of the job */
 	enum pickup_result result;
 	void (*done)(void *ctx, const char *id, enum pickup_result r);
@@ -129,7 +126,7 @@ cleaned_up(void *ctx, const struct status *st, const char *id)
 	struct submission *s = ctx;
 	char why[256];
 
-	s->cleanup = NULL;
+	s->feed.cleanup = NULL;
 	if (st->cls == STATUS_OK) {
 		remove_file(s, PICKUP_TAKEN);
 	} else if (st->cls == STATUS_TEMP) {
@@ -139,47 +136,6 @@ cleaned_up(void *ctx, const struct status *st, const char *id)
 		snprintf(why, sizeof(why), "%s %s", status_dsn(st).text, st->text);
 		set_aside(s, why);
 	}
-}
-
-/* Lines of a requeued file may be longer than ours are made. */
-static void
-feed_line(struct submission *s, struct str text, bool last)
-{
-	size_t limit = s->file.line_limit;
-
-	for (; text.n > limit; text = str_from(text, limit))
-		cleanup_line(s->cleanup, str_head(text, limit), false);
-	cleanup_line(s->cleanup, text, last);
-}
-
-static void
-feed_extracted(struct submission *s, const struct record *rec)
-{
-	struct recipient r = {.offset = -1};
-	struct arena a = {0};
-	int64_t v;
-
-	if (rec->type == REC_ATTR && str_starts(rec->payload, STR("notify_flags="))) {
-		if (record_number(str_from(rec->payload, 13), &v) == 0 && v > 0 && v < 16)
-			s->notify = (unsigned)v;
-	} else if (rec->type == REC_RCPT) {
-		r.address = arena_str(&a, rec->payload);
-		r.notify = s->notify;
-		s->notify = 0;
-		cleanup_rcpt(s->cleanup, &r);
-		arena_fini(&a);
-	}
-}
-
-static void
-feed(struct submission *s, const struct record *rec)
-{
-	if (rec->type == REC_EXTRACTED)
-		s->extracted = true;
-	else if (s->extracted)
-		feed_extracted(s, rec);
-	else
-		feed_line(s, rec->payload, rec->type == REC_LINE);
 }
 
 static void
@@ -197,19 +153,19 @@ have_records(struct lane_job *job)
 	size_t used;
 
 	if (s->rc < 0) {
-		cleanup_abort(s->cleanup);
-		s->cleanup = NULL;
+		cleanup_abort(s->feed.cleanup);
+		s->feed.cleanup = NULL;
 		file_trouble(s);
 		return;
 	}
 	while (record_get(in, &rec, &used) == 0) {
-		feed(s, &rec);
+		pickup_feed_record(&s->feed, &rec);
 		in = str_from(in, used);
 	}
-	if (s->file.ended || cleanup_trouble(s->cleanup))
-		cleanup_end(s->cleanup, cleaned_up, s);
-	else if (cleanup_full(s->cleanup))
-		cleanup_on_drain(s->cleanup, drained, s);
+	if (s->file.ended || cleanup_trouble(s->feed.cleanup))
+		cleanup_end(s->feed.cleanup, cleaned_up, s);
+	else if (cleanup_full(s->feed.cleanup))
+		cleanup_on_drain(s->feed.cleanup, drained, s);
 	else
 		read_more(s);
 }
@@ -229,31 +185,10 @@ read_more(struct submission *s)
 }
 
 static void
-start_cleanup(struct submission *s)
-{
-	const struct params *p = s->setup.config->params;
-	const struct envelope *e = &s->file.envelope;
-	struct arena a = {0};
-	const char *id;
-
-	s->cleanup = cleanup_new(&s->setup);
-	id = cleanup_id(s->cleanup);
-	log_info("pickup", "%s: uid=%ld from=<%s>%s%s", id, (long)s->file.uid, e->sender,
-	    s->file.requeued ? " orig_id=" : "", s->file.requeued ? s->id : "");
-	cleanup_sender(s->cleanup, e);
-	for (size_t i = 0; i < e->rcpt_count; i++)
-		if (!e->rcpt[i].done)
-			cleanup_rcpt(s->cleanup, &e->rcpt[i]);
-	cleanup_content(s->cleanup,
-	    arena_printf(&a, "Received: by %s (%s, from userid %ld)\n\tid %s; %s", p->myhostname,
-		p->mail_name, (long)s->file.uid, id, cleanup_date(loop_wall_us() / 1000000).text));
-	arena_fini(&a);
-}
-
-static void
 accept_file(struct submission *s)
 {
-	start_cleanup(s);
+	pickup_feed_open(&s->feed, &s->setup);
+	pickup_feed_envelope(&s->feed, &s->file);
 	read_more(s);
 }
 
@@ -276,16 +211,6 @@ owner_known(struct userlist_query *q)
 	}
 }
 
-/* The owner of a file is who put it there, whatever program that was. */
-static bool
-may_submit(const struct submission *s)
-{
-	uid_t uid = s->file.uid;
-
-	return uid == 0 || uid == s->file.daemon_uid || s->users == NULL ||
-	       userlist_is_everybody(s->users);
-}
-
 static void
 opened(struct lane_job *job)
 {
@@ -293,7 +218,7 @@ opened(struct lane_job *job)
 
 	if (s->rc < 0)
 		file_trouble(s);
-	else if (may_submit(s))
+	else if (pickup_may_submit(s->users, s->file.uid, s->file.daemon_uid))
 		accept_file(s);
 	else
 		userlist_find(s->users, s->disk, &s->asked, s->file.uid, owner_known);

@@ -160,6 +160,12 @@ smtp_error_policy_map(struct arena *a, const char *why)
 }
 
 struct status
+smtp_error_dane(struct arena *a, const char *why)
+{
+	return status_make(a, STATUS_TEMP, 7, 5, "%s", why);
+}
+
+struct status
 smtp_error_early(struct arena *a, struct smtp_peer peer)
 {
 	return status_make(a, STATUS_TEMP, 7, 0,

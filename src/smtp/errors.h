@@ -51,6 +51,7 @@ struct status smtp_error_tls_context(struct arena *a, const char *why);
 struct status
 smtp_error_tls_policy(struct arena *a, const char *tables, const char *key, const char *why);
 struct status smtp_error_policy_map(struct arena *a, const char *why);
+struct status smtp_error_dane(struct arena *a, const char *why);
 struct status smtp_error_early(struct arena *a, struct smtp_peer peer);
 struct status smtp_error_fingerprint(struct arena *a, const char *seen);
 struct status smtp_error_untrusted(struct arena *a, const char *why);

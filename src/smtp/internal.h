@@ -31,6 +31,11 @@ struct smtp_policy {
 	const char *servername;    /* SNI */
 	const char *trust_anchors; /* files */
 	bool is_reused;            /* the connection may serve other mail */
+	/* Of dane, once they were looked up. */
+	const struct tls_tlsa *tlsa;
+	size_t tlsa_count;
+	const char *tlsa_base; /* whose they are */
+	bool is_half_dane;     /* the MX record was not signed */
 };
 
 struct smtp_service {
@@ -45,7 +50,7 @@ struct smtp_service {
 	unsigned port;             /* smtp_tcp_port */
 	int family;                /* AF_INET, AF_INET6, AF_UNSPEC: inet_protocols */
 	int prefer;                /* the same: smtp_address_preference */
-	bool use_dns, use_native;
+	bool use_dns, use_native, use_dnssec;
 	struct sockaddr_storage bind4, bind6; /* AF_UNSPEC: none */
 };
 
@@ -224,6 +229,13 @@ struct smtp_transaction {
 	bool is_broken_line_logged;
 };
 
+/* A connection attempt, and the place of its address in the job's list. */
+struct smtp_racer {
+	struct smtp_session *session;
+	size_t at;
+};
+enum { SMTP_RACERS = 2 };
+
 struct smtp_job {
 	struct smtp *smtp;
 	struct smtp_job *next, *prev;
@@ -239,6 +251,7 @@ struct smtp_job {
 	size_t mx_count, mx_next; /* hosts; the first not looked up */
 	size_t group_end;         /* of the preference being looked up */
 	bool is_mx;               /* the hosts came from MX records */
+	bool is_mx_secure;        /* signed ones */
 	bool mx_tried;            /* addresses were found before this preference */
 	struct resolver_query *query;
 	struct smtp_target *targets;
@@ -249,13 +262,21 @@ struct smtp_job {
 	struct map_query question; /* to the table of policies, then to that of passwords */
 	struct map_key keys[MAP_KEYS_MAX + 3];
 	bool is_asking;            /* the question runs */
+	bool is_preparing;         /* somebody waits for it, or for what comes behind it */
+	bool is_again;             /* its answer is of no use any more: ask once more */
 	struct smtp_policy policy; /* of this hop, when has_policy */
 	bool has_policy;
+	struct smtp_policy effective; /* for this address: dane has become what it asks for */
+	const char *tlsa_base, *tlsa_name;
+	bool is_half_dane;
 	char *user, *password; /* found; wiped when handed on */
 	struct smtp_tls_wait tls_wait;
 	bool is_plain; /* this address once more, without TLS */
 	bool is_fresh; /* no idle connection: one just turned out dead */
-	struct smtp_session *session;
+	struct smtp_racer racers[SMTP_RACERS];
+	size_t racer_count;
+	struct timer race_timer;
+	struct smtp_session *session; /* connected */
 	struct smtp_transaction t;
 	/* How it went: per recipient the last trouble, and that of the delivery. */
 	struct status *last;
@@ -280,9 +301,13 @@ void smtp_job_decide(struct smtp_job *j, size_t rcpt, const struct status *st);
 void smtp_job_decide_all(struct smtp_job *j, const struct status *st);
 
 void smtp_job_new(struct smtp *s, struct delivery *d);
+/* The limits of this hop on addresses and sessions. */
+bool smtp_job_may_try_more(const struct smtp_job *j);
 void smtp_job_free(struct smtp_job *j);
 /* lookup.c: addresses were found, or not. */
 void smtp_job_addresses(struct smtp_job *j, const struct status *failed);
+/* The address cannot be used; the next is tried. */
+void smtp_job_address_failed(struct smtp_job *j, const struct status *st);
 /* The session tells. */
 void smtp_job_connected(struct smtp_job *j);
 void smtp_job_ready(struct smtp_job *j);
@@ -303,6 +328,21 @@ bool smtp_lookup_has_more(const struct smtp_job *j);
 
 /* Finds credentials and TLS context for the target, then starts a session. */
 void smtp_prepare(struct smtp_job *j);
+/* What is under way comes to nothing. */
+void smtp_prepare_stop(struct smtp_job *j);
+
+/* race.c: attempts to connect, from smtp_session_new until one is connected. */
+void smtp_race_add(struct smtp_job *j, struct smtp_session *ss);
+/* It failed. */
+void smtp_race_leave(struct smtp_job *j, struct smtp_session *ss);
+/* Whether another is under way; begins one that waited for its time. */
+bool smtp_race_goes_on(struct smtp_job *j);
+/* The session becomes the job's, the others go. */
+void smtp_race_won(struct smtp_job *j, struct smtp_session *ss);
+void smtp_race_end(struct smtp_job *j);
+/* dane.c: turns level dane into what the server's records ask for, then goes on. */
+void smtp_dane_start(struct smtp_job *j);
+void smtp_prepare_go_on(struct smtp_job *j);
 
 void smtp_transaction_start(struct smtp_job *j);
 void smtp_transaction_replied(struct smtp_job *j);

@@ -54,7 +54,7 @@ finish(struct smtp_job *j)
 	struct smtp *s = j->smtp;
 	struct delivery *d = j->d;
 
-	PP_ASSERT(!j->session && !j->query);
+	PP_ASSERT(!j->session && !j->query && j->racer_count == 0);
 	smtp_tls_slot_cancel(&j->tls_wait);
 	unlink_job(j);
 	if (j->is_asking)
@@ -128,6 +128,8 @@ smtp_job_give_up(struct smtp_job *j, const struct status *st, enum delivery_caus
 {
 	bool is_hop = cause != CAUSE_NONE;
 
+	smtp_prepare_stop(j);
+	smtp_race_end(j);
 	j->trouble = *st;
 	j->cause = cause;
 	j->kind = is_hop ? SMTP_TROUBLE_SESSION : SMTP_TROUBLE_MESSAGE;
@@ -159,8 +161,8 @@ smtp_job_decide_all(struct smtp_job *j, const struct status *st)
 			smtp_job_decide(j, i, st);
 }
 
-static bool
-may_try_more(const struct smtp_job *j)
+bool
+smtp_job_may_try_more(const struct smtp_job *j)
 {
 	const struct params *p = j->svc->p;
 
@@ -171,7 +173,8 @@ may_try_more(const struct smtp_job *j)
 static bool
 has_next(const struct smtp_job *j)
 {
-	return (may_try_more(j) && (j->target < j->target_count || smtp_lookup_has_more(j))) ||
+	return (smtp_job_may_try_more(j) &&
+		   (j->target < j->target_count || smtp_lookup_has_more(j))) ||
 	       j->hop + 1 < j->hop_count;
 }
 
@@ -180,7 +183,9 @@ static void start_hop(struct smtp_job *j);
 static void
 next_address(struct smtp_job *j)
 {
-	if (may_try_more(j)) {
+	if (smtp_race_goes_on(j))
+		return;
+	if (smtp_job_may_try_more(j)) {
 		if (j->target < j->target_count) {
 			smtp_prepare(j);
 			return;
@@ -251,6 +256,17 @@ smtp_job_addresses(struct smtp_job *j, const struct status *failed)
 		j->cause = CAUSE_NAME;
 		note_trouble(j, &st, SMTP_TROUBLE_LOOKUP);
 	}
+	next_address(j);
+}
+
+void
+smtp_job_address_failed(struct smtp_job *j, const struct status *st)
+{
+	smtp_prepare_stop(j);
+	j->target++;
+	j->addresses++;
+	j->cause = CAUSE_TLS;
+	note_trouble(j, st, SMTP_TROUBLE_SESSION);
 	next_address(j);
 }
 

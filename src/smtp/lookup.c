@@ -119,6 +119,7 @@ on_address(void *ctx, const struct resolver_answer *a)
 {
 	struct smtp_job *j = ctx;
 	const char *host = j->mx[j->mx_next].host;
+	const char *canonical = a->canonical ? arena_strdup(&j->arena, a->canonical) : NULL;
 
 	j->query = NULL;
 	j->mx_next++;
@@ -133,7 +134,10 @@ on_address(void *ctx, const struct resolver_answer *a)
 			break;
 		if (a->address[i].sa.ss_family != AF_INET && a->address[i].sa.ss_family != AF_INET6)
 			continue;
-		*t = (struct smtp_target){.sa = a->address[i].sa, .host = host};
+		*t = (struct smtp_target){.sa = a->address[i].sa,
+		    .host = host,
+		    .canonical = canonical,
+		    .is_secure = a->is_secure};
 		memcpy(t->text, a->address[i].text, sizeof t->text);
 		smtp_target_set_port(&t->sa, smtp_job_hop(j)->port);
 		j->target_count++;
@@ -147,8 +151,14 @@ on_address(void *ctx, const struct resolver_answer *a)
 static void
 lookup_host(struct smtp_job *j)
 {
-	j->query = resolver_find_address(j->smtp->resolver, j->mx[j->mx_next].host, j->svc->family,
-	    j->svc->use_native, on_address, j);
+	unsigned flags = j->svc->use_native ? RESOLVER_NATIVE : 0;
+
+	/* Addresses of hosts that somebody may have made up prove nothing (RFC 7672 2.2.1), but
+	 * Postfix looks for them, too: smtp_tls_dane_insecure_mx_policy. */
+	if (j->svc->use_dnssec)
+		flags |= RESOLVER_SECURE;
+	j->query = resolver_find_address(
+	    j->smtp->resolver, j->mx[j->mx_next].host, j->svc->family, flags, on_address, j);
 }
 
 bool
@@ -193,6 +203,7 @@ use_mx(struct smtp_job *j, const struct resolver_answer *a)
 	memcpy(j->mx, a->mx, n * sizeof *j->mx);
 	j->mx_count = n;
 	j->is_mx = true;
+	j->is_mx_secure = a->is_secure;
 	smtp_target_sort_mx(j->mx, n, seed_of(j));
 	smtp_lookup_more(j);
 }
@@ -246,7 +257,8 @@ smtp_lookup_start(struct smtp_job *j)
 	j->is_mx = j->mx_tried = false;
 	j->lookup = (struct status){0};
 	if (hop->use_mx && j->svc->use_dns)
-		j->query = resolver_find_mx(j->smtp->resolver, hop->host, on_mx, j);
+		j->query = resolver_find_mx(j->smtp->resolver, hop->host,
+		    j->svc->use_dnssec ? RESOLVER_SECURE : 0, on_mx, j);
 	else
 		use_host(j);
 }

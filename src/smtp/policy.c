@@ -156,11 +156,31 @@ smtp_policy_match(const struct smtp_policy *po, const struct params *p)
 	switch (po->level) {
 	case TLS_FINGERPRINT:
 		return p->smtp_tls_fingerprint_cert_match;
+	case TLS_DANE: /* RFC 7672 3.2.2; the base of the records besides */
+		return po->is_half_dane ? "hostname" : "hostname nexthop";
 	case TLS_VERIFY:
 		return p->smtp_tls_verify_cert_match;
 	default:
 		return p->smtp_tls_secure_cert_match;
 	}
+}
+
+/* FNV-1a: the records are signed, so nobody makes two that look the same. */
+static uint64_t
+hash_tlsa(const struct smtp_policy *po)
+{
+	uint64_t h = 0xcbf29ce484222325u;
+
+	for (size_t i = 0; i < po->tlsa_count; i++) {
+		const struct tls_tlsa *t = &po->tlsa[i];
+		uint8_t head[] = {t->usage, t->selector, t->type, (uint8_t)t->n};
+
+		for (size_t k = 0; k < sizeof head + t->n; k++) {
+			h ^= k < sizeof head ? head[k] : t->data[k - sizeof head];
+			h *= 0x100000001b3u;
+		}
+	}
+	return h;
 }
 
 /* A TLS session is resumed only under the policy it was made with: what was proved then was proved
@@ -175,5 +195,8 @@ smtp_policy_key(struct arena *a, const struct smtp_policy *po)
 	for (size_t i = 0; i < PP_COUNT(parts); i++)
 		if (parts[i])
 			key = arena_printf(a, "%s %zu=%s", key, i, parts[i]);
+	if (po->tlsa)
+		key = arena_printf(
+		    a, "%s %s %llx", key, po->tlsa_base, (unsigned long long)hash_tlsa(po));
 	return key;
 }

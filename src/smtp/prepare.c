@@ -19,7 +19,15 @@ is_implicit(const struct smtp_job *j)
 static enum tls_level
 level_of(const struct smtp_job *j)
 {
-	return j->is_plain ? TLS_NONE : j->policy.level;
+	return j->is_plain ? TLS_NONE : j->effective.level;
+}
+
+static void
+forget_password(struct smtp_job *j)
+{
+	if (j->password)
+		explicit_bzero(j->password, strlen(j->password));
+	j->user = j->password = NULL;
 }
 
 static void
@@ -32,7 +40,7 @@ start_session(struct smtp_job *j, struct tls_context *tls)
 	    .identity = j->identity,
 	    .user = j->user,
 	    .password = j->password,
-	    .policy = j->policy,
+	    .policy = j->effective,
 	    .implicit_tls = is_implicit(j),
 	    .tls = tls,
 	};
@@ -45,10 +53,9 @@ start_session(struct smtp_job *j, struct tls_context *tls)
 	j->is_plain = false;
 	j->d->relay = NULL;
 	j->d->conn_use = 1;
-	j->session = smtp_session_new(j->smtp, j, &o);
-	if (j->password)
-		explicit_bzero(j->password, strlen(j->password));
-	j->user = j->password = NULL;
+	j->is_preparing = false;
+	smtp_race_add(j, smtp_session_new(j->smtp, j, &o));
+	forget_password(j);
 }
 
 static void find_context(struct smtp_job *j);
@@ -97,16 +104,22 @@ find_context(struct smtp_job *j)
 		start_session(j, c);
 }
 
-/* An answer of a table came. False: the delivery is over meanwhile, and the job gone. */
+/* An answer of a table came. False: nobody waits for it; the job may be gone. */
 static bool
 answered(struct smtp_job *j)
 {
 	map_query_fini(&j->question);
 	j->is_asking = false;
-	if (!j->is_dead)
-		return true;
-	smtp_job_free(j);
-	return false;
+	if (j->is_dead) {
+		smtp_job_free(j);
+		return false;
+	}
+	if (j->is_again) {
+		j->is_again = false;
+		smtp_prepare(j);
+		return false;
+	}
+	return j->is_preparing;
 }
 
 static void
@@ -187,6 +200,24 @@ find_password(struct smtp_job *j)
 	ask(j, j->svc->passwords, n, on_password);
 }
 
+void
+smtp_prepare_go_on(struct smtp_job *j)
+{
+	find_password(j);
+}
+
+static void
+settle_policy(struct smtp_job *j)
+{
+	enum tls_level level = j->policy.level;
+
+	j->effective = j->policy;
+	if (!j->is_plain && (level == TLS_DANE || level == TLS_DANE_ONLY))
+		smtp_dane_start(j);
+	else
+		find_password(j);
+}
+
 static void
 on_policy(struct map_query *q)
 {
@@ -210,7 +241,7 @@ on_policy(struct map_query *q)
 		return;
 	}
 	j->has_policy = true;
-	find_password(j);
+	settle_policy(j);
 }
 
 void
@@ -218,17 +249,34 @@ smtp_prepare(struct smtp_job *j)
 {
 	struct map_keys keys = {0};
 
+	j->is_preparing = true;
+	j->is_again = j->is_asking; /* one question at a time */
+	if (j->is_again)
+		return;
 	if (j->has_policy) {
-		find_password(j);
+		settle_policy(j);
 		return;
 	}
 	j->policy = j->svc->policy;
 	if (!j->svc->policies) {
 		j->has_policy = true;
-		find_password(j);
+		settle_policy(j);
 		return;
 	}
 	key_tls_policy(&j->arena, str_of(smtp_job_hop(j)->text), &keys);
 	memcpy(j->keys, keys.a, keys.n * sizeof *keys.a);
 	ask(j, j->svc->policies, keys.n, on_policy);
+}
+
+void
+smtp_prepare_stop(struct smtp_job *j)
+{
+	if (!j->is_preparing)
+		return;
+	j->is_preparing = j->is_again = false;
+	smtp_tls_slot_cancel(&j->tls_wait);
+	if (j->query)
+		resolver_cancel(j->query);
+	j->query = NULL;
+	forget_password(j);
 }

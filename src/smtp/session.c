@@ -203,6 +203,7 @@ smtp_session_fail(struct smtp_session *ss, const struct status *st, bool polite,
 	j->cause = cause_of(ss, st);
 	enter(ss);
 	ss->job = NULL;
+	smtp_race_leave(j, ss);
 	if (polite)
 		smtp_session_quit(ss);
 	else
@@ -477,6 +478,7 @@ on_connected(void *ctx, int err, struct stream *st)
 	ss->stream = st;
 	stream_set_ops(st, &ops, ss);
 	stream_resume(st);
+	smtp_race_won(ss->job, ss);
 	smtp_job_connected(ss->job);
 	if (ss->o.implicit_tls) {
 		smtp_session_tls_begin(ss);
@@ -491,11 +493,21 @@ static void
 copy_policy(struct arena *a, struct smtp_policy *po)
 {
 	const char **texts[] = {&po->protocols, &po->ciphers, &po->exclude, &po->match,
-	    &po->servername, &po->trust_anchors};
+	    &po->servername, &po->trust_anchors, &po->tlsa_base};
+	struct tls_tlsa *records;
 
 	for (size_t i = 0; i < PP_COUNT(texts); i++)
 		if (*texts[i])
 			*texts[i] = arena_strdup(a, *texts[i]);
+	if (!po->tlsa)
+		return;
+	records = arena_alloc(a, po->tlsa_count * sizeof *records);
+	for (size_t i = 0; i < po->tlsa_count; i++) {
+		records[i] = po->tlsa[i];
+		records[i].data =
+		    memcpy(arena_alloc(a, records[i].n), po->tlsa[i].data, records[i].n);
+	}
+	po->tlsa = records;
 }
 
 static void

@@ -44,11 +44,14 @@ static void
 log_established(const struct smtp_session *ss)
 {
 	const struct tls_info *ti = stream_tls(ss->stream);
-	const char *word = ss->is_verified                                            ? "Verified"
-			   : !ti->peer_present                                        ? "Anonymous"
-			   : ti->peer_trusted && ss->o.policy.level < TLS_FINGERPRINT ? "Trusted"
-										      : "Untrusted";
+	const char *word = "Untrusted";
 
+	if (ss->is_verified && !ss->o.policy.is_half_dane)
+		word = "Verified";
+	else if (!ti->peer_present)
+		word = "Anonymous";
+	else if (ss->is_verified || (ti->peer_trusted && ss->o.policy.level < TLS_FINGERPRINT))
+		word = "Trusted";
 	if (ss->o.svc->p->smtp_tls_loglevel >= 1)
 		log_info(ss->o.svc->program,
 		    "%s TLS connection established to %s: %s with cipher %s (%d/%d bits)%s", word,
@@ -92,8 +95,8 @@ check_trust(struct smtp_session *ss, struct status *ret)
 		    "certificate verification failed for %s: untrusted issuer %s", ss->address,
 		    ti->issuer);
 	else
-		log_info(ss->o.svc->program, "server certificate verification failed for %s: %s",
-		    ss->address, why);
+		log_info(ss->o.svc->program, "server certificate verification failed for %s: %s%s",
+		    ss->address, strstr(why, "DANE") ? "num=65:" : "", why);
 	return false;
 }
 
@@ -101,13 +104,15 @@ static bool
 check_name(struct smtp_session *ss, struct status *ret)
 {
 	const struct params *p = ss->o.svc->p;
-	const char *names[NAMES_MAX];
+	const char *names[NAMES_MAX + 1];
 	struct buf seen;
 	size_t n;
 	bool ok;
 
 	n = smtp_target_names(&ss->arena, smtp_policy_match(&ss->o.policy, p), ss->o.target->host,
 	    ss->o.hop->host, names, NAMES_MAX);
+	if (ss->o.policy.tlsa)
+		names[n++] = ss->o.policy.tlsa_base;
 	buf_init(&seen, 512);
 	ok = tls_peer_matches(
 	    stream_tls(ss->stream), names, n, p->tls_wildcard_matches_multiple_labels, &seen);
@@ -127,6 +132,8 @@ check_peer(struct smtp_session *ss, struct status *ret)
 {
 	if (ss->o.policy.level == TLS_FINGERPRINT)
 		return check_fingerprint(ss, ret);
+	if (ss->o.policy.level == TLS_DANE && !stream_tls(ss->stream)->by_name)
+		return check_trust(ss, ret);
 	return check_trust(ss, ret) && check_name(ss, ret);
 }
 
@@ -171,6 +178,8 @@ smtp_session_tls_begin(struct smtp_session *ss)
 	    .protocols = po->protocols,
 	    .ciphers = po->ciphers,
 	    .exclude = po->exclude,
+	    .tlsa = po->tlsa,
+	    .tlsa_count = po->tlsa_count,
 	    .resume = smtp_tls_resume(ss->smtp, smtp_session_tls_key(ss))};
 
 	/* Unlike Postfix the host name is sent unless something else is asked for: large providers
@@ -179,6 +188,8 @@ smtp_session_tls_begin(struct smtp_session *ss)
 		client.name = ss->o.hop->host;
 	else if (*wanted && !str_eq(str_of(wanted), STR("hostname")))
 		client.name = wanted;
+	if (po->tlsa)
+		client.name = po->tlsa_base; /* RFC 7672 8.1 */
 	if (!resolver_name_valid(str_of(client.name)))
 		client.name = NULL; /* RFC 6066 3: no address literals */
 

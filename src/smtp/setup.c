@@ -120,6 +120,8 @@ open_passwords_blk(struct smtp_service *sv, struct buf *err)
 	if (rc == 0)
 		rc = check_options("smtp_sasl_tls_verified_security_options",
 		    p->smtp_sasl_tls_verified_security_options, err);
+	if (rc == 0 && (rc = sasl_load_blk(&text)) < 0)
+		buf_printf(err, "smtp_sasl_auth_enable: %s", buf_cstr(&text));
 out:
 	buf_fini(&text);
 	return rc;
@@ -152,6 +154,7 @@ compile_blk(struct smtp_setup *su, const struct service *row, struct buf *err)
 	sv->prefer = parse_family(p->smtp_address_preference);
 	sv->use_dns =
 	    !p->disable_dns_lookups && !str_eq(str_of(p->smtp_dns_support_level), STR("disabled"));
+	sv->use_dnssec = sv->use_dns && str_eq(str_of(p->smtp_dns_support_level), STR("dnssec"));
 	sv->use_native = !sv->use_dns || strstr(p->smtp_host_lookup, "native") != NULL;
 	sv->port = smtp_target_port(str_of(p->smtp_tcp_port), p->known_tcp_ports);
 	if (sv->port == 0) {

@@ -32,6 +32,8 @@ struct smtp_target {
 	struct sockaddr_storage sa; /* with the port */
 	char text[64];
 	const char *host;
+	const char *canonical; /* the name behind its aliases, or NULL */
+	bool is_secure;        /* a validating name server vouches for the address */
 };
 
 /* Best preference first; equals in the order given, or shuffled when seed is not NULL. */

@@ -33,7 +33,7 @@ packages_install() { # TOP GROUP...
 	[ -z "$made" ] || $sudo rm -f $guard
 	# The tests start their own; at the next boot nothing else shall.
 	if [ -d /run/systemd/system ]; then
-		for p in nsd postfix saslauthd; do
+		for p in nsd postfix saslauthd unbound; do
 			case " $missing " in
 			*" $p "* | *" ${p/saslauthd/sasl2-bin} "*) $sudo systemctl -q disable "$p" 2>/dev/null || : ;;
 			esac

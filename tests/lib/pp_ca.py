@@ -27,15 +27,16 @@ class Authority:
     def _path(self, name):
         return os.path.join(self.folder, name)
 
-    def issue(self, name, expired=False):
-        """A server certificate for a DNS name."""
+    def issue(self, name, expired=False, also=()):
+        """A certificate for a DNS name, and for others besides."""
         if (name, expired) in self.made:
             return self.made[name, expired]
         stem = self._path(name.replace("*", "any") + ("-expired" if expired else ""))
         must(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
               "-nodes", "-keyout", f"{stem}.key", "-out", f"{stem}.csr", "-subj", f"/CN={name}"])
+        names = ",".join(f"DNS:{each}" for each in (name, *also))
         with open(f"{stem}.ext", "w", encoding="ascii") as file:
-            file.write(f"subjectAltName=DNS:{name}\nextendedKeyUsage=serverAuth,clientAuth\n"
+            file.write(f"subjectAltName={names}\nextendedKeyUsage=serverAuth,clientAuth\n"
                        "basicConstraints=CA:FALSE\n")
         # openssl x509 has no dates in 3.0, `ca` would want a database: a negative number of days
         # ends before it begins, which every verifier calls expired.

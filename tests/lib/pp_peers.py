@@ -235,6 +235,57 @@ class Dns:
         self.process.wait()
 
 
+class SignedDns:
+    """Unbound as a validating resolver in front of NSD: zones in `signed` have signatures that its
+    trust anchors vouch for, those in `plain` none. spoil(text) may change a signed zone afterwards."""
+
+    def __init__(self, scratch, signed, plain, spoil=None):
+        self.folder = scratch.dir("dns")
+        server, self.port = scratch.port(), scratch.port()
+        blocks, anchors = [], []
+        for zone, records in {**signed, **plain}.items():
+            path = scratch.file(f"{self.folder}/{zone}.zone", f"$ORIGIN {zone}.\n$TTL 60\n"
+                                "@ SOA ns.peer.test. root.peer.test. 1 3600 600 86400 60\n"
+                                "@ NS ns.peer.test.\n" + records)
+            if zone in signed:
+                key = must(["ldns-keygen", "-k", "-a", "ECDSAP256SHA256", zone], cwd=self.folder).strip()
+                must(["ldns-signzone", "-f", f"{path}.signed", path, key], cwd=self.folder)
+                path += ".signed"
+                with open(path, encoding="ascii") as file:
+                    text = file.read()
+                scratch.file(path, spoil(text) if spoil else text)
+                anchors.append(must(["ldns-key2ds", "-n", f"{key}.key"], cwd=self.folder).strip())
+            blocks.append(f"zone:\n  name: {zone}\n  zonefile: {path}\n")
+        path = scratch.file(f"{self.folder}/nsd.conf", _NSD.format(
+            port=server, folder=self.folder) + "".join(blocks))
+        _, log = scratch.start(["/usr/sbin/nsd", "-d", "-c", path], "nsd")
+        log.wait_for(r"nsd started")
+        path = scratch.file(f"{self.folder}/unbound.conf", _UNBOUND.format(
+            port=self.port, server=server, folder=self.folder,
+            anchors="".join(f'  trust-anchor: "{anchor}"\n' for anchor in anchors)))
+        _, log = scratch.start(["/usr/sbin/unbound", "-d", "-p", "-c", path], "unbound")
+        log.wait_for(r"start of service")
+
+
+_UNBOUND = """\
+server:
+  interface: 127.0.0.1@{port}
+  username: ""
+  chroot: ""
+  directory: "{folder}"
+  pidfile: ""
+  use-syslog: no
+  do-daemonize: no
+  do-not-query-localhost: no
+  module-config: "validator iterator"
+  local-zone: "test." nodefault
+{anchors}stub-zone:
+  name: "test."
+  stub-addr: 127.0.0.1@{server}
+remote-control:
+  control-enable: no
+"""
+
 _NSD = """\
 server:
   ip-address: 127.0.0.1@{port}

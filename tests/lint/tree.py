@@ -5,7 +5,7 @@ import subprocess
 
 import source
 
-TOP = {"meson.build", "README.md", "LICENSE", "src", "include", "subprojects", "etc", "tests", "man"}
+TOP = {"meson.build", "meson_options.txt", "README.md", "LICENSE", "src", "include", "subprojects", "etc", "tests", "man"}
 HIDDEN = {".clang-format", ".editorconfig", ".gitignore", ".ci", ".gitattributes"}
 # Written in two pieces, so that this file passes itself.
 WORDS = re.compile(r"\b(?:TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b|(?<!command )not imple" r"mented|place" r"holder", re.I)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 
 import pp_harness
 import pp_peers
@@ -135,3 +136,43 @@ def test_address_literal(scratch):
     system = start(scratch, a.port)
     system.wait_removed(system.send("user@[127.0.0.2]"))
     assert a.mails[0].recipients == ["user@[127.0.0.2]"]
+
+
+def black_hole(scratch, port):
+    """An address that answers nobody: a listener on ::1 whose queue is full."""
+    listener = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    listener.bind(("::1", port))
+    listener.listen(0)
+    scratch.on_exit(listener.close)
+    for _ in range(4):
+        filler = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+        filler.setblocking(False)
+        filler.connect_ex(("::1", port))
+        scratch.on_exit(filler.close)
+
+
+@pytest.mark.parametrize("preference", ["ipv6", "any"])
+def test_broken_ipv6_costs_a_moment(scratch, preference):
+    """RFC 8305: IPv4 begins 250 ms later and wins; what was lost is neither logged nor counted."""
+    (a,) = sinks(scratch, 1)
+    black_hole(scratch, a.port)
+    system = start(scratch, a.port, inet_protocols="all", smtp_address_preference=preference,
+                   smtp_connection_cache_on_demand="no", smtp_mx_address_limit="2")
+    for _ in range(3):
+        system.wait_removed(system.send("user@both.test"))
+    assert len(a.mails) == 3
+    took = [float(m.group(1)) for m in system.log.find(r"to=<user@both\.test>, .*delays=[\d.]+/[\d.]+/([\d.]+)/")]
+    assert len(took) == 3 and max(took) < 5, took
+    assert not system.log.find(r"smtp\[\d+\]: connect to ")
+
+
+def test_the_loser_is_tried_later(scratch):
+    """IPv4 connects first and turns us away: IPv6, given up for it, is tried after all."""
+    turned = pp_peers.Sink(scratch, "127.0.0.2", answer=lambda verb, _: "421 go away" if verb == "CONNECT" else None)
+    black_hole(scratch, turned.port)
+    system = start(scratch, turned.port, inet_protocols="all", smtp_address_preference="ipv6",
+                   smtp_connect_timeout="1s")
+    system.send("user@both.test")
+    said = system.wait_status("user@both.test", "deferred")
+    assert said["text"] == f"connect to h.both.test[::1]:{turned.port}: Connection timed out"
+    assert system.log.find(r"host h\.both\.test\[127\.0\.0\.2\] refused to talk to me: 421 go away")

@@ -32,8 +32,10 @@ struct config_source {
 	bool is_root;         /* decides port 25 or 2525 and the spool when there is no file */
 	const char *const *extra; /* "name=value" of a command line, NULL at the end; may be NULL */
 	bool is_lenient;          /* give the snapshot in spite of unusable values (postconf) */
-	const char *hostname;     /* NULL: gethostname(2) */
-	const char *cwd; /* below it the default spool of who is not root; NULL: getcwd(2) */
+	bool is_mute; /* who needs no mynetworks: its default, which takes an inquiry about all
+		       * interfaces, is not made */
+	const char *hostname; /* NULL: gethostname(2) */
+	const char *cwd;      /* below it the default spool of who is not root; NULL: getcwd(2) */
 };
 
 int config_load(const struct config_source *src, struct config **ret, struct config_report *report);

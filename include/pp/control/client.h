@@ -4,11 +4,20 @@
  * ERRORS -ENOENT, -ECONNREFUSED: the daemon is down; -EREMOTEIO: it answered "error TEXT" (in err).
  */
 #pragma once
+#include <stdint.h>
 #include <sys/types.h>
 #include "pp/base/buf.h"
 
 /* Below the queue directory; public/ is open to the group of setgid_group. */
 #define CONTROL_SOCKET "public/pennypost"
+
+/* Where sendmail hands over what it would put into maildrop: src/pickup/handover.c. */
+#define SUBMIT_SOCKET "public/submit"
+
+/* A connected descriptor, or -errno. Each wait on it, also that for the connection, ends after the
+ * timeout with -EAGAIN. */
+int control_connect(const char *queue_directory, const char *socket, int64_t timeout_ms);
+int control_set_timeout(int fd, int64_t ms);
 
 /* Sends one command and calls line() for each line of the answer (a non-zero result hangs up).
  * The socket is CONTROL_SOCKET below the queue directory. */

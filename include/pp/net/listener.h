@@ -5,6 +5,7 @@
  * ERRORS -errno; `err` gets the address, the reason and what to do.
  */
 #pragma once
+#include <sys/types.h>
 #include "pp/base/buf.h"
 #include "pp/runtime/loop.h"
 
@@ -21,6 +22,9 @@ int listener_bind(const char *service, const char *interfaces, const char *proto
 
 /* The port of a service's text, asking nobody but /etc/services; -EINVAL with the reason in err. */
 int listener_port(const char *service, struct buf *err);
+
+/* The descriptor of a local socket that listens, made anew with that mode, or -errno. */
+int listener_bind_local(const char *path, mode_t mode, struct buf *err);
 
 struct listener;
 /* accepted(ctx, fd): the connected descriptor is the callee's. On EMFILE a reserve descriptor is

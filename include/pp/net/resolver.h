@@ -19,7 +19,13 @@ enum resolver_result {
 	RESOLVER_MALFORMED, /* unusable answer: temporary */
 };
 
-enum { RESOLVER_MX_MAX = 64, RESOLVER_ADDRESS_MAX = 32, RESOLVER_NAME_MAX = 254 };
+enum {
+	RESOLVER_MX_MAX = 64,
+	RESOLVER_ADDRESS_MAX = 32,
+	RESOLVER_NAME_MAX = 254,
+	RESOLVER_TLSA_MAX = 16,
+	RESOLVER_TLSA_BYTES = 8192, /* of all records together */
+};
 
 struct resolver;
 /* servers: "127.0.0.1:5353, [::1]:53", NULL or "" = those of /etc/resolv.conf, read again when it
@@ -37,27 +43,37 @@ struct resolver_address {
 	struct sockaddr_storage sa; /* port 0 */
 	char text[64];
 };
+struct tls_tlsa;
 struct resolver_answer {
 	enum resolver_result result;
+	bool is_secure;   /* asked for so, and a validating name server vouches for it (RFC 4035) */
 	const char *text; /* Postfix's words for a failure: "Host not found" ...; NULL = none */
 	const struct resolver_mx *mx; /* best preference first; equal ones are not shuffled */
 	const struct resolver_address *address;
-	const char *name;    /* resolver_name: the confirmed name, or "unknown" */
-	const char *reverse; /* its unconfirmed PTR name, or "unknown" */
+	const struct tls_tlsa *tlsa;
+	const char *canonical; /* of an address: the name behind aliases, or NULL */
+	const char *name;      /* resolver_name: the confirmed name, or "unknown" */
+	const char *reverse;   /* its unconfirmed PTR name, or "unknown" */
 	size_t n;
 	int64_t ttl; /* seconds; 0 = unknown or not from the DNS */
 };
 
 struct resolver_query;
 typedef void resolver_done(void *ctx, const struct resolver_answer *a);
+enum {
+	RESOLVER_NATIVE = 1, /* of addresses: /etc/hosts and "localhost" first */
+	RESOLVER_SECURE = 2, /* DNSSEC is asked for; see is_secure */
+};
 /* The answer is valid during the callback, which never comes inside the call. */
+struct resolver_query *resolver_find_mx(
+    struct resolver *r, const char *domain, unsigned flags, resolver_done *done, void *ctx);
+/* Only a secure answer has records (RFC 7672 2.2). */
 struct resolver_query *
-resolver_find_mx(struct resolver *r, const char *domain, resolver_done *done, void *ctx);
+resolver_find_tlsa(struct resolver *r, const char *name, resolver_done *done, void *ctx);
 /* family AF_INET, AF_INET6 or AF_UNSPEC (both, in one answer, AAAA first; what one family yields
- * counts, whatever became of the other). An address literal, also in brackets, answers itself.
- * native: /etc/hosts and "localhost" first. */
-struct resolver_query *resolver_find_address(
-    struct resolver *r, const char *host, int family, bool native, resolver_done *done, void *ctx);
+ * counts, whatever became of the other). An address literal, also in brackets, answers itself. */
+struct resolver_query *resolver_find_address(struct resolver *r, const char *host, int family,
+    unsigned flags, resolver_done *done, void *ctx);
 /* Reverse name of a client (/etc/hosts, then PTR), confirmed by its forward look-up. Not confirmed:
  * name is "unknown", result is that of the look-up that failed; NOT_FOUND with text NULL when
  * `reverse` exists and its addresses are others. */

@@ -11,8 +11,11 @@
 #include "pp/runtime/lane.h"
 #include "pp/base/buf.h"
 
-/* libsasl2's global state: once, before threads. 0 or -EIO. */
-int sasl_start(void);
+/* Before the first exchange. The plugins are not loaded before somebody has to authenticate.
+ * Blocks.
+ */
+int sasl_load_blk(struct buf *err);
+/* At the end, when the lane is gone, if there was an exchange or not. */
 void sasl_stop(void);
 
 struct sasl_exchange;

@@ -1,5 +1,5 @@
 /*
- * pickup.h - maildrop/ -> cleanup. Everything in maildrop is hostile input.
+ * pickup.h - maildrop/ and public/submit -> cleanup. Everything that comes is hostile input.
  * THREAD the loop it was made on (main).
  * OWNS   frees itself in pickup_free.
  * ERRORS logged; a malformed submission is removed with a warning, as Postfix does.
@@ -18,6 +18,9 @@ void pickup_wake(struct pickup *p);
  * Takes a reference. root and the daemon's own user always may, and everybody before this is told.
  */
 void pickup_submitters(struct pickup *p, struct userlist *users);
+/* Takes submissions from a listening socket as well (src/pickup/handover.c). Once; fd stays the
+ * caller's. */
+void pickup_listen(struct pickup *p, int fd);
 void pickup_reload(struct pickup *p, const struct cleanup_setup *setup);
 /* stopped(ctx) when no submission is being taken in. */
 void pickup_stop(struct pickup *p, void (*stopped)(void *ctx), void *ctx);

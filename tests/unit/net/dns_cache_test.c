@@ -26,20 +26,20 @@ keeps_for_the_time_to_live(void **state)
 	struct dns_cache *c = dns_cache_new();
 	struct dns_answer a = mx_answer("mx.example.com", 10), found;
 
-	assert_false(dns_cache_find(c, "example.com", DNS_MX, 1000, &found));
-	dns_cache_put(c, "example.com", DNS_MX, 1000, &a);
+	assert_false(dns_cache_find(c, "example.com", DNS_MX, false, 1000, &found));
+	dns_cache_put(c, "example.com", DNS_MX, false, 1000, &a);
 	dns_answer_fini(&a);
-	assert_false(dns_cache_find(c, "example.com", DNS_A, 1000, &found));
-	assert_false(dns_cache_find(c, "example.co", DNS_MX, 1000, &found));
-	assert_true(dns_cache_find(c, "Example.COM", DNS_MX, 4000, &found));
+	assert_false(dns_cache_find(c, "example.com", DNS_A, false, 1000, &found));
+	assert_false(dns_cache_find(c, "example.co", DNS_MX, false, 1000, &found));
+	assert_true(dns_cache_find(c, "Example.COM", DNS_MX, false, 4000, &found));
 	assert_string_equal(found.mx[0].host, "mx.example.com");
 	assert_int_equal(found.n, 1);
 	assert_int_equal(found.ttl, 7);
 	dns_answer_fini(&found);
-	assert_true(dns_cache_find(c, "example.com", DNS_MX, 10999, &found));
+	assert_true(dns_cache_find(c, "example.com", DNS_MX, false, 10999, &found));
 	assert_int_equal(found.ttl, 1);
 	dns_answer_fini(&found);
-	assert_false(dns_cache_find(c, "example.com", DNS_MX, 11000, &found));
+	assert_false(dns_cache_find(c, "example.com", DNS_MX, false, 11000, &found));
 	dns_cache_free(c);
 }
 
@@ -65,13 +65,14 @@ denials_not_for_long_and_failures_not_at_all(void **state)
 		struct dns_answer a = {.ttl = rows[i].ttl}, found;
 
 		a.result = rows[i].result;
-		dns_cache_put(c, "x.test", DNS_A, 0, &a);
+		dns_cache_put(c, "x.test", DNS_A, false, 0, &a);
 		if (rows[i].kept > 0) {
-			assert_true(
-			    dns_cache_find(c, "x.test", DNS_A, rows[i].kept * 1000 - 1, &found));
+			assert_true(dns_cache_find(
+			    c, "x.test", DNS_A, false, rows[i].kept * 1000 - 1, &found));
 			assert_int_equal(found.result, rows[i].result);
 		}
-		assert_false(dns_cache_find(c, "x.test", DNS_A, rows[i].kept * 1000, &found));
+		assert_false(
+		    dns_cache_find(c, "x.test", DNS_A, false, rows[i].kept * 1000, &found));
 		dns_cache_free(c);
 	}
 }
@@ -83,20 +84,20 @@ newer_takes_the_place_of_older(void **state)
 	struct dns_answer a = mx_answer("old.test", 1000), b = mx_answer("new.test", 1000), found;
 	char name[32];
 
-	dns_cache_put(c, "example.com", DNS_MX, 0, &a);
-	dns_cache_put(c, "example.com", DNS_MX, 1, &b);
-	assert_true(dns_cache_find(c, "example.com", DNS_MX, 2, &found));
+	dns_cache_put(c, "example.com", DNS_MX, false, 0, &a);
+	dns_cache_put(c, "example.com", DNS_MX, false, 1, &b);
+	assert_true(dns_cache_find(c, "example.com", DNS_MX, false, 2, &found));
 	assert_string_equal(found.mx[0].host, "new.test");
 	dns_answer_fini(&found);
 	for (int i = 0; i < 5000; i++) {
 		snprintf(name, sizeof(name), "d%d.test", i);
-		dns_cache_put(c, name, DNS_MX, 3, &a);
+		dns_cache_put(c, name, DNS_MX, false, 3, &a);
 	}
-	assert_false(dns_cache_find(c, "example.com", DNS_MX, 4, &found));
-	assert_true(dns_cache_find(c, "d4999.test", DNS_MX, 4, &found));
+	assert_false(dns_cache_find(c, "example.com", DNS_MX, false, 4, &found));
+	assert_true(dns_cache_find(c, "d4999.test", DNS_MX, false, 4, &found));
 	dns_answer_fini(&found);
 	dns_cache_clear(c);
-	assert_false(dns_cache_find(c, "d4999.test", DNS_MX, 4, &found));
+	assert_false(dns_cache_find(c, "d4999.test", DNS_MX, false, 4, &found));
 	dns_answer_fini(&a);
 	dns_answer_fini(&b);
 	dns_cache_free(c);

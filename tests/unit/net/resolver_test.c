@@ -81,11 +81,12 @@ ask(struct expect *e)
 {
 	open_queries++;
 	if (e->kind == MAIL)
-		resolver_find_mx(resolver, e->name, answered, e);
+		resolver_find_mx(resolver, e->name, 0, answered, e);
 	else if (e->kind == NAME)
 		resolver_find_name(resolver, e->name, answered, e);
 	else
-		resolver_find_address(resolver, e->name, e->family, e->kind == NATIVE, answered, e);
+		resolver_find_address(resolver, e->name, e->family,
+		    e->kind == NATIVE ? RESOLVER_NATIVE : 0, answered, e);
 	assert_int_equal(e->answered, 0);
 }
 
@@ -187,14 +188,15 @@ static void
 cancel_start(struct rig *r)
 {
 	open_resolver(r, NULL);
-	resolver_cancel(resolver_find_mx(resolver, "ok.test", never, NULL));
-	resolver_cancel(resolver_find_mx(resolver, "silent.test", never, NULL));
-	resolver_cancel(resolver_find_mx(resolver, "", never, NULL));
-	resolver_cancel(resolver_find_address(resolver, "both.test", AF_UNSPEC, true, never, NULL));
+	resolver_cancel(resolver_find_mx(resolver, "ok.test", 0, never, NULL));
+	resolver_cancel(resolver_find_mx(resolver, "silent.test", 0, never, NULL));
+	resolver_cancel(resolver_find_mx(resolver, "", 0, never, NULL));
+	resolver_cancel(
+	    resolver_find_address(resolver, "both.test", AF_UNSPEC, RESOLVER_NATIVE, never, NULL));
 	resolver_cancel(NULL);
 	/* These are open when the resolver is freed in the callback of `ok`. */
-	resolver_find_mx(resolver, "silent.test", never, NULL);
-	resolver_find_mx(resolver, "stall.test", never, NULL);
+	resolver_find_mx(resolver, "silent.test", 0, never, NULL);
+	resolver_find_mx(resolver, "stall.test", 0, never, NULL);
 	ok.answered = 0;
 	ask(&ok);
 }
@@ -242,10 +244,10 @@ first_answered(void *ctx, const struct resolver_answer *a)
 {
 	assert_int_equal(a->result, RESOLVER_TRY_AGAIN);
 	assert_int_equal(resolver_generation(resolver), 1);
-	resolver_cancel(resolver_find_mx(resolver, "a.test", never, NULL));
+	resolver_cancel(resolver_find_mx(resolver, "a.test", 0, never, NULL));
 	assert_int_equal(resolver_generation(resolver), 1);
 	put(conf_file, "# changed\nnameserver 127.0.0.3\n");
-	resolver_find_mx(resolver, "b.test", second_answered, NULL);
+	resolver_find_mx(resolver, "b.test", 0, second_answered, NULL);
 }
 
 static void
@@ -253,7 +255,7 @@ conf_start(struct rig *r)
 {
 	put(conf_file, "nameserver 127.0.0.2\n");
 	open_resolver(r, "");
-	resolver_find_mx(resolver, "ok.test", first_answered, NULL);
+	resolver_find_mx(resolver, "ok.test", 0, first_answered, NULL);
 }
 
 static void
@@ -317,7 +319,7 @@ crowd_start(struct rig *r)
 {
 	open_resolver(r, NULL);
 	for (crowd_left = 0; crowd_left < 4200; crowd_left++)
-		resolver_find_mx(resolver, "silent.test", crowd_answered, NULL);
+		resolver_find_mx(resolver, "silent.test", 0, crowd_answered, NULL);
 }
 
 static void

@@ -14,7 +14,7 @@ static unsigned fake_queries;
 
 struct resolver_query {
 	struct post post;
-	char name[RESOLVER_NAME_MAX], type[4];
+	char name[RESOLVER_NAME_MAX], type[5];
 	int family;
 	bool cancelled;
 	resolver_done *done;
@@ -109,16 +109,23 @@ fake_query(const char *name, const char *type, int family, resolver_done *done, 
 }
 
 struct resolver_query *
-resolver_find_mx(struct resolver *r, const char *domain, resolver_done *done, void *ctx)
+resolver_find_mx(
+    struct resolver *r, const char *domain, unsigned flags, resolver_done *done, void *ctx)
 {
 	return fake_query(domain, "MX", AF_UNSPEC, done, ctx);
 }
 
 struct resolver_query *
-resolver_find_address(
-    struct resolver *r, const char *host, int family, bool native, resolver_done *done, void *ctx)
+resolver_find_address(struct resolver *r, const char *host, int family, unsigned flags,
+    resolver_done *done, void *ctx)
 {
 	return fake_query(host, "A", family, done, ctx);
+}
+
+struct resolver_query *
+resolver_find_tlsa(struct resolver *r, const char *name, resolver_done *done, void *ctx)
+{
+	return fake_query(name, "TLSA", AF_UNSPEC, done, ctx);
 }
 
 void

@@ -1,0 +1,127 @@
+"""dane.py - levels dane and dane-only: TLSA records of signed zones, by a real validating resolver.
+
+The results, codes and texts are those of Postfix 3.7 for the same zones.
+"""
+
+import hashlib
+import re
+import subprocess
+
+import pp_harness
+import pp_peers
+
+UNUSABLE = "TLSA records unusable"
+NONE = "no TLSA records found"
+NOT_VERIFIED = "Server certificate not verified: no matching DANE TLSA records"
+SENT = "250 2.0.0 Ok"
+# domain: (level dane, level dane-only)
+TABLE = {
+    "good.signed.test": (SENT, SENT),
+    "whole.signed.test": (SENT, SENT),
+    "ca.signed.test": (SENT, SENT),
+    "cahost.signed.test": (SENT, SENT),
+    "caother.signed.test": ("Server certificate not verified: it is for ",) * 2,
+    "bad.signed.test": (NOT_VERIFIED, NOT_VERIFIED),
+    "two.signed.test": (SENT, SENT),
+    "unusable.signed.test": (SENT, UNUSABLE),
+    "short.signed.test": (SENT, UNUSABLE),
+    "none.signed.test": (SENT, NONE),
+    "clear.signed.test": ("TLS is required, but was not offered by host mxclear.signed.test",) * 2,
+    "alias.signed.test": (SENT, SENT),
+    "badsig.signed.test": ("TLSA lookup error for mxbadsig.signed.test:",) * 2,
+    "broken.signed.test": ("TLSA lookup error for mxbroken.signed.test:",) * 2,
+    "half.plain.test": (SENT, "non DNSSEC destination"),
+    "plain.test": (SENT, "non DNSSEC destination"),
+    "out.signed.test": (SENT, NONE),
+}
+
+
+def record(certificate, usage=3, selector=1, match=1):
+    command = f"openssl x509 -in {certificate} -outform DER"
+    if selector == 1:
+        command = f"openssl x509 -in {certificate} -noout -pubkey | openssl pkey -pubin -outform DER"
+    der = subprocess.run(command, shell=True, capture_output=True, check=True).stdout
+    data = {0: der.hex(), 1: hashlib.sha256(der).hexdigest(), 2: hashlib.sha512(der).hexdigest()}[match]
+    return f"TLSA {usage} {selector} {match} {data}"
+
+
+def zones(port, good, ca):
+    wrong = "00" * 32
+    records = {
+        "good": [record(good)], "whole": [record(good, 3, 0, 0)], "ca": [record(ca, 2, 0, 0)],
+        "cahost": [record(ca, 2, 1, 0)], "caother": [record(ca, 2, 0, 0)],
+        "bad": [f"TLSA 3 1 1 {wrong}"], "two": [f"TLSA 3 1 1 {wrong}", record(good, 3, 1, 1)],
+        "unusable": [f"TLSA 1 1 1 {wrong}"], "short": ["TLSA 3 1 1 0011"], "none": [],
+        "clear": [record(good)], "badsig": [record(good)], "broken": ["CNAME x.gone.test."],
+    }
+    text = "alias MX 10 mxalias\nmxalias CNAME mxgood\nout MX 10 mxout\nmxout CNAME mx.plain.test.\n"
+    for name, tlsa in records.items():
+        text += f"{name} MX 10 mx{name}\nmx{name} A {'127.0.0.11' if name == 'clear' else '127.0.0.10'}\n"
+        text += "".join(f"_{port}._tcp.mx{name} {each}\n" for each in tlsa)
+    plain = f"@ MX 10 mx\nmx A 127.0.0.10\n_{port}._tcp.mx {record(good)}\nhalf MX 10 mxgood.signed.test.\n"
+    return {"signed.test": text}, {"plain.test": plain}
+
+
+def spoil(text):
+    """Changes one signature."""
+    def other(match):
+        return match.group(1) + ("B" if match.group(2) == "A" else "A")
+    return re.sub(r"(_tcp\.mxbadsig\S*\s.*RRSIG\s+TLSA .* )(\S)(?=\S+\s*$)", other, text, flags=re.M)
+
+
+def outcomes(system, user, domains):
+    client = system.client()
+    for domain in domains:
+        system.send(f"{user}@{domain}", client=client)
+    found = {}
+    for domain in domains:
+        said = system.log.wait_for(rf"to=<{user}@{re.escape(domain)}>, .*dsn=([\d.]+), status=(\w+) \((.*)\)$")
+        found[domain] = said.groups()
+    return found
+
+
+def check(found, column):
+    for domain, texts in TABLE.items():
+        dsn, status, text = found[domain]
+        assert text.startswith(texts[column]), (domain, found[domain])
+        wanted = {SENT: ("2.0.0", "sent")}.get(texts[column], ("4.7.5", "deferred"))
+        if texts[column].startswith("TLS is required"):
+            wanted = ("4.7.4", "deferred")
+        assert (dsn, status) == wanted, (domain, found[domain])
+
+
+def test_dane(scratch, ca):
+    good = ca.issue("mxcahost.signed.test", also=["mxca.signed.test", "mxgood.signed.test"])
+    sink = pp_peers.Sink(scratch, "127.0.0.10", certificate=good)
+    pp_peers.Sink(scratch, "127.0.0.11", sink.port)
+    asked = []
+    sink.tls.sni_callback = lambda _, sni, context: asked.append(sni)
+    dns = pp_peers.SignedDns(scratch, *zones(sink.port, good.cert, ca.file), spoil)
+    system = pp_harness.Pennypost(
+        scratch, dns_resolvers=f"127.0.0.1:{dns.port}", smtp_tcp_port=str(sink.port),
+        smtp_dns_support_level="dnssec", smtp_tls_security_level="dane", smtp_tls_loglevel="1",
+        smtp_connection_cache_on_demand="no").start()
+    check(outcomes(system, "one", TABLE), 0)
+    log = "\n".join(system.log.lines)
+    for words in (r"Verified TLS connection established to mxgood\.signed\.test",
+                  r"Verified TLS connection established to mxca\.signed\.test",
+                  r"Verified TLS connection established to mxalias\.signed\.test",
+                  r"Untrusted TLS connection established to mxnone\.signed\.test",
+                  r"Trusted TLS connection established to mxgood\.signed\.test",  # half.plain.test
+                  r"verification failed for mxbad\.signed\.test\S+: num=65:no matching DANE TLSA records",
+                  r"warning: TLS policy lookup for badsig\.signed\.test/mxbadsig\.signed\.test: TLSA lookup error"):
+        assert re.search(words, log), words
+    assert "mxgood.signed.test" in asked and "mxalias.signed.test" not in asked
+    # Once more: TLS sessions are resumed, and trusted as before.
+    again = ["good.signed.test", "ca.signed.test", "bad.signed.test"]
+    assert [status for _, status, _ in outcomes(system, "two", again).values()] == ["sent", "sent", "deferred"]
+    system.stop()
+    system.write_config(smtp_tls_security_level="dane-only")
+    system.start()
+    check(outcomes(system, "three", TABLE), 1)
+    system.stop()
+    system.write_config(smtp_dns_support_level="enabled")
+    system.start()
+    (dsn, status, text), = outcomes(system, "four", ["good.signed.test"]).values()
+    assert (dsn, status) == ("4.7.5", "deferred")
+    assert text.startswith("client TLS configuration problem: dane-only configured with dnssec lookups disabled")
