@@ -12,8 +12,15 @@
 static struct qmgr_destination *
 destination_new(struct qmgr *q, const char *transport, const char *nexthop, const char *key)
 {
-	struct qmgr_destination *d = MEM_NEW(struct qmgr_destination);
+	struct qmgr_destination *d;
 
+	/* Not where one is released: somebody may be on his way through all of them. */
+	if (q->kept_count >= QMGR_KEPT_MAX) {
+		d = TAILQ_FIRST(&q->kept);
+		schedule_destination_fini(&d->s);
+		qmgr_destination_free(d);
+	}
+	d = MEM_NEW(struct qmgr_destination);
 	d->key = mem_strdup(key);
 	d->nexthop = mem_strdup(nexthop);
 	d->q = q;
@@ -103,11 +110,7 @@ qmgr_destination_release(struct qmgr_destination *d)
 	window_init(&d->s.window, &d->transport->s.limits); /* as if it were new */
 	d->is_kept = true;
 	TAILQ_INSERT_TAIL(&q->kept, d, kept);
-	if (++q->kept_count > QMGR_KEPT_MAX) {
-		d = TAILQ_FIRST(&q->kept);
-		schedule_destination_fini(&d->s);
-		qmgr_destination_free(d);
-	}
+	q->kept_count++;
 }
 
 /* For the log line and the defer log of recipients that no agent has seen. */

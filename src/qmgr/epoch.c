@@ -43,10 +43,8 @@ rate_of(struct qmgr_transport *t, const struct config *cfg)
 	struct buf err;
 
 	buf_init(&err, 1000);
-	t->rate_text = config_transport_text(cfg, t->name, "destination_rate_limit");
-	if (rate_parse(t->rate_text, &t->s.rate, &err) < 0)
-		log_warn("qmgr", "%s_destination_rate_limit: %s: this one does not count", t->name,
-		    buf_cstr(&err));
+	/* What is wrong with it was said at the start. */
+	rate_parse(config_transport_text(cfg, t->name, "destination_rate_limit"), &t->s.rate, &err);
 	buf_fini(&err);
 }
 
@@ -128,10 +126,35 @@ qmgr_transport_get(struct qmgr *q, const char *name)
 		t->agent = agent_find(q, t->service->command);
 	t->deferred_by_config = in_list(e->params->defer_transports, name);
 	transport_limits(t, cfg);
-	if (t->s.rate.count > 0 && q->rates == NULL)
-		q->rates = rates_open(q->rates_file, loop_monotonic_us() / 1000);
+	if (t->s.rate.count > 0 && q->rates == NULL) /* of a transport without a row */
+		q->rates = rates_open(NULL, loop_monotonic_us() / 1000);
 	HASH_ADD_KEYPTR(hh, e->transports, t->name, strlen(t->name), t);
 	return t;
+}
+
+/* Once for each configuration; and what earlier runs sent is read when somebody has a limit. */
+static void
+rates_begin(struct qmgr *q, const struct config *cfg)
+{
+	const struct service *s = NULL;
+	struct rate_rule rule;
+	struct buf err;
+	bool any = false;
+
+	buf_init(&err, 1000);
+	while ((s = config_service_next(cfg, s)) != NULL) {
+		if (strcmp(s->type, "unix") != 0)
+			continue;
+		buf_clear(&err);
+		if (rate_parse(config_transport_text(cfg, s->name, "destination_rate_limit"), &rule,
+			&err) < 0)
+			log_warn("qmgr", "%s_destination_rate_limit: %s: this one does not count",
+			    s->name, buf_cstr(&err));
+		any |= rule.count > 0;
+	}
+	buf_fini(&err);
+	if (any && q->rates == NULL)
+		q->rates = rates_open(q->rates_file, loop_monotonic_us() / 1000);
 }
 
 struct qmgr_epoch *
@@ -142,6 +165,7 @@ qmgr_epoch_new(struct qmgr *q, const struct cleanup_setup *setup)
 	cleanup_setup_ref(&e->setup, setup);
 	e->params = setup->config->params;
 	e->current = true;
+	rates_begin(q, setup->config);
 	return e;
 }
 

@@ -27,8 +27,9 @@ struct qmgr_deferred {
 		char *long_id;
 	};
 	uint32_t hash;
-	uint32_t waits_for; /* of strings, + 1: the destination it waits for; 0 = its time alone */
-	uint32_t heap_at;   /* or, of a free one: the next free + 1 */
+	uint32_t waits_for;  /* of strings, + 1: the destination it waits for; 0 = its time alone */
+	uint32_t held_since; /* seconds, modulo 2^32; 0 = it was not held back when it was due */
+	uint32_t heap_at;    /* or, of a free one: the next free + 1 */
 };
 
 struct index {

@@ -42,7 +42,6 @@ struct qmgr_transport {
 	const struct service *service;  /* NULL: not in master.cf */
 	const struct qmgr_agent *agent; /* NULL: no program of ours does it */
 	struct schedule_transport s;
-	const char *rate_text;
 	size_t recipient_limit;
 	bool deferred_by_config; /* in defer_transports */
 	struct timer timer;      /* the next time that something may begin */

@@ -107,8 +107,10 @@ ring_grow(struct rate_ring *g)
 static void
 ring_add(struct rate_ring *g, int64_t at, uint64_t n)
 {
-	struct rate_mark *last = g->used > 0 ? ring_mark(g, g->used - 1) : NULL;
+	struct rate_mark *last;
 
+	ring_expire(g, at);
+	last = g->used > 0 ? ring_mark(g, g->used - 1) : NULL;
 	g->sum += n;
 	if (last && (at <= last->last || at - last->first < g->ms / RATE_PARTS ||
 			g->used > RATE_PARTS + 1)) {

@@ -32,7 +32,11 @@ share(const struct qmgr_destination *d)
 	unsigned part = qmgr_is_slow(d, loop_now(d->q->loop)) ? SLOW_PART : SHARE_PART;
 	unsigned n = (unsigned)d->q->epoch->params->qmgr_message_active_limit / part;
 
-	return d->s.probing ? 1 : n > 0 ? n : 1;
+	/* Since its last trouble it has taken none: more would only have to be put off again. */
+	if (d->s.cause != CAUSE_NONE && n > (unsigned)d->s.window.window)
+		n = (unsigned)d->s.window.window;
+
+	return d->s.probing || n == 0 ? 1 : n;
 }
 
 static unsigned
@@ -50,13 +54,26 @@ of_slot(struct qmgr *q, const struct qmgr_deferred *slot)
 	return d;
 }
 
+/* However long its destination is in trouble, a mail is looked at as often as its own times ask
+ * for: it may have to be returned, or its sender be told. Not all of them in the same second. */
+static bool
+is_held_too_long(struct qmgr *q, struct qmgr_deferred *slot)
+{
+	uint32_t now = (uint32_t)qmgr_now();
+	uint32_t most = (uint32_t)(q->epoch->params->maximal_backoff_time / 1000);
+
+	if (slot->held_since == 0)
+		slot->held_since = now;
+	return now - slot->held_since > most + slot->hash % (most / 4 + 1);
+}
+
 bool
 qmgr_waiting_holds(struct qmgr *q, struct qmgr_deferred *slot)
 {
 	struct qmgr_destination *d = of_slot(q, slot);
 	int64_t wait = HELD_S;
 
-	if (d == NULL || (!d->s.dead && has(d) < share(d)))
+	if (d == NULL || (!d->s.dead && has(d) < share(d)) || is_held_too_long(q, slot))
 		return false;
 	if (d->s.dead)
 		wait = (d->s.until - loop_now(q->loop)) / 1000 + 1;

@@ -98,6 +98,22 @@ def test_relay_answers_again(system, scratch):
     sink.wait(200, timeout=30)
 
 
+def test_dead_receiver_is_tried_with_few(system, scratch):
+    """When its time is over a dead host gets a first window of mail; the rest stays where it is."""
+    port = scratch.port()
+    system.write_config(relayhost=f"[127.0.0.1]:{port}", minimal_backoff_time="2s",
+                        maximal_backoff_time="4000s")
+    system.start()
+    burst(system.port, 300)
+    system.events.wait_for("^deferred ", count=300)
+    mark = system.log.mark()
+    system.log.wait_for(r"status=deferred \(connect to", since=mark, count=9)
+    active = sum("(queue active)" in line for line in system.log.lines[mark:])
+    assert active <= 30, active
+    sink = pp_peers.Sink(scratch, port=port)
+    sink.wait(300, timeout=30)
+
+
 def test_password_is_corrected(system, scratch):
     """One AUTH while the password is wrong, however much waits and however often somebody flushes;
     all of it when the file is right."""
