@@ -125,10 +125,14 @@ all_created(struct daemon *d)
 	    .receipts = d->receipts,
 	};
 	struct buf err = {.max = 1024};
+	struct arena scratch = {0};
 
+	o.rates_file =
+	    arena_printf(&scratch, "%s/rates", d->gen->cleanup.config->params->data_directory);
 	agents_make(d);
 	o.agent_count = d->agent_count;
 	d->qmgr = qmgr_new(&o);
+	arena_fini(&scratch);
 	qmgr_on_event(d->qmgr, daemon_event, d);
 	spool_set_commit_hook(d->spool, committed, d);
 	d->pickup = pickup_new(d->main, d->disk, &d->gen->cleanup);

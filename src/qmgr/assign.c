@@ -8,10 +8,34 @@
  */
 #include "internal.h"
 
+/* What a transport has of the message. */
+struct share {
+	struct share *next;
+	struct qmgr_transport *transport;
+	struct schedule_job job;
+};
+
 struct assignment {
 	struct qmgr_entry_list made;
 	struct qmgr_message *message;
+	struct share *shares; /* few: one per transport */
 };
+
+static struct schedule_job *
+job_of(struct assignment *a, struct qmgr_transport *t)
+{
+	struct share *s = a->shares;
+
+	while (s && s->transport != t)
+		s = s->next;
+	if (s == NULL) {
+		s = ARENA_NEW(&a->message->arena, struct share);
+		s->transport = t;
+		s->next = a->shares;
+		a->shares = s;
+	}
+	return &s->job;
+}
 
 static struct qmgr_entry *
 entry_new(struct assignment *a, struct qmgr_destination *dest, size_t room)
@@ -25,6 +49,8 @@ entry_new(struct assignment *a, struct qmgr_destination *dest, size_t room)
 	e->rcpt = arena_alloc(&m->arena, room * sizeof(struct recipient *));
 	e->sibling = m->entries;
 	m->entries = e;
+	e->s.job = job_of(a, dest->transport);
+	e->s.job->size++;
 	dest->pins++;
 	m->open_entries++;
 	TAILQ_INSERT_TAIL(&a->made, e, link);
@@ -105,6 +131,7 @@ assign(struct routing *x)
 		d->pins--;
 		qmgr_destination_release(d);
 	}
+	qmgr_waiting_loaded(m);
 }
 
 /* Slow lane, or here when no table has to be read. */

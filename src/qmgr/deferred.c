@@ -8,6 +8,7 @@
 #include "pp/base/mem.h"
 
 enum {
+	HOLDS_AT_ONCE = 2000, /* looked at in one go */
 	MODE_EXPIRED = 0010,
 	FORGET_SLOTS = 4096, /* in one go: a few milliseconds */
 };
@@ -40,7 +41,7 @@ qmgr_deferred_find(struct qmgr *q, const char *id)
 }
 
 void
-qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when)
+qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when, const char *waits_for)
 {
 	struct qmgr_deferred *d = qmgr_deferred_find(q, id);
 
@@ -49,6 +50,8 @@ qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when)
 	else
 		index_move(&q->index, d, when);
 	d->generation = q->generation & 0xff;
+	if (waits_for)
+		index_wait_for(&q->index, d, waits_for);
 	qmgr_details_want(q, d);
 	if (index_first(&q->index) == d)
 		arm(q);
@@ -157,22 +160,49 @@ qmgr_has_room(const struct qmgr *q, enum queue from)
 	return !is_due(q) || fresh < limit - limit / 2;
 }
 
+static void
+go_on(struct post *p)
+{
+	struct qmgr *q = PP_CONTAINER(p, struct qmgr, due_post);
+
+	q->is_due_posted = false;
+	qmgr_deferred_due(q);
+}
+
 void
 qmgr_deferred_due(struct qmgr *q)
 {
 	int64_t now = qmgr_now();
 	struct qmgr_deferred *d;
+	unsigned held = 0;
 
 	if (q->stopping)
 		return;
 	while ((d = index_first(&q->index)) != NULL && d->when <= now) {
+		struct qmgr_message *m;
+
 		/* Full: what waits is tried when a place becomes free (qmgr_message_free). */
-		if (!qmgr_has_room(q, QUEUE_DEFERRED))
-			return;
-		qmgr_message_load(q, index_id(d), QUEUE_DEFERRED, NULL);
+		if (!qmgr_has_room(q, QUEUE_DEFERRED)) {
+			qmgr_make_room(q);
+			break;
+		}
+		if (held == HOLDS_AT_ONCE)
+			break;
+		if (d->waits_for && qmgr_waiting_holds(q, d)) {
+			held++;
+			continue;
+		}
+		m = qmgr_message_load(q, index_id(d), QUEUE_DEFERRED, NULL);
+		if (m && d->waits_for)
+			qmgr_waiting_comes(m, d);
 		qmgr_deferred_drop(q, d);
 	}
-	arm(q);
+	if (held == HOLDS_AT_ONCE && !q->is_due_posted) {
+		q->is_due_posted = true;
+		post_to(q->loop, &q->due_post, go_on);
+	} else if (d == NULL || d->when > now) {
+		arm(q);
+	}
 }
 
 void

@@ -1,27 +1,52 @@
 /*
- * destination.c - a queue per (transport, next hop): its window, its running deliveries, its death.
+ * destination.c - a destination is a transport and a next hop: what waits for it, and what is known
+ * of it.
  *
- * Ready destinations of a transport stand in a ring, so every one of them gets its turn whatever
- * the others hold; a dead one is in no ring and costs nothing until its timer ends.
+ * When it may work is schedule.c's to say. One that is idle is forgotten, unless it has sent us
+ * away, or knows our credentials: then it is kept for a while, so that the next mail does not begin
+ * as if nothing had happened.
  */
+#include <time.h>
 #include "internal.h"
 
-static void
-make_ready(struct qmgr_destination *d)
+static struct qmgr_destination *
+destination_new(struct qmgr *q, const char *transport, const char *nexthop, const char *key)
 {
-	if (d->ready || d->dead || d->paused || TAILQ_EMPTY(&d->todo) ||
-	    d->busy >= (unsigned)d->window.window)
-		return;
-	d->ready = true;
-	TAILQ_INSERT_TAIL(&d->transport->ready, d, link);
+	struct qmgr_destination *d;
+
+	/* Not where one is released: somebody may be on his way through all of them. */
+	if (q->kept_count >= QMGR_KEPT_MAX) {
+		d = TAILQ_FIRST(&q->kept);
+		schedule_destination_fini(&d->s);
+		qmgr_destination_free(d);
+	}
+	d = MEM_NEW(struct qmgr_destination);
+	d->key = mem_strdup(key);
+	d->nexthop = mem_strdup(nexthop);
+	d->q = q;
+	d->transport = qmgr_transport_get(q, transport);
+	d->transport->epoch->destinations++;
+	schedule_destination_init(&d->s, &d->transport->s);
+	if (d->transport->s.rate.count > 0)
+		d->rate =
+		    rates_get(q->rates, d->key, &d->transport->s.rate, loop_monotonic_us() / 1000);
+	d->s.rate = rates_rate(d->rate);
+	d->busy_on = mem_alloc(q->o.io_count * sizeof(*d->busy_on));
+	TAILQ_INSERT_TAIL(&q->every, d, all);
+	HASH_ADD_KEYPTR(hh, q->destinations, d->key, strlen(d->key), d);
+	/* The same one when it comes again: its idle connections may still be there. */
+	d->first_loop = d->hh.hashv % q->o.io_count;
+	return d;
 }
 
 static void
-unready(struct qmgr_destination *d)
+unkeep(struct qmgr_destination *d)
 {
-	if (d->ready)
-		TAILQ_REMOVE(&d->transport->ready, d, link);
-	d->ready = false;
+	if (!d->is_kept)
+		return;
+	d->is_kept = false;
+	d->q->kept_count--;
+	TAILQ_REMOVE(&d->q->kept, d, kept);
 }
 
 struct qmgr_destination *
@@ -33,34 +58,21 @@ qmgr_destination_get(struct qmgr *q, const char *transport, const char *nexthop,
 	struct qmgr_destination *d;
 
 	HASH_FIND_STR(q->destinations, key, d);
-	if (d == NULL) {
-		d = MEM_NEW(struct qmgr_destination);
-		d->key = mem_strdup(key);
-		d->nexthop = mem_strdup(nexthop);
-		d->q = q;
-		d->transport = qmgr_transport_get(q, transport);
-		d->transport->epoch->destinations++;
-		TAILQ_INIT(&d->todo);
-		schedule_window_init(&d->window, &d->transport->limits);
-		d->busy_on = mem_alloc(q->o.io_count * sizeof(*d->busy_on));
-		TAILQ_INSERT_TAIL(&q->every, d, all);
-		HASH_ADD_KEYPTR(hh, q->destinations, d->key, strlen(d->key), d);
-		/* The same one when it comes again: its idle connections may still be there. */
-		d->first_loop = d->hh.hashv % q->o.io_count;
-	}
+	if (d == NULL)
+		d = destination_new(q, transport, nexthop, key);
+	unkeep(d);
 	arena_fini(&scratch);
 	return d;
 }
 
 void
-qmgr_destination_release(struct qmgr_destination *d)
+qmgr_destination_free(struct qmgr_destination *d)
 {
 	struct qmgr_epoch *epoch = d->transport->epoch;
 
-	if (d->pins > 0 || d->busy > 0 || d->dead || d->paused || !TAILQ_EMPTY(&d->todo))
-		return;
-	unready(d);
-	timer_stop(&d->timer);
+	unkeep(d);
+	timer_stop(&d->probe_timer);
+	rates_put(d->q->rates, d->rate, loop_monotonic_us() / 1000);
 	TAILQ_REMOVE(&d->q->every, d, all);
 	if (!d->retired)
 		HASH_DEL(d->q->destinations, d);
@@ -71,6 +83,34 @@ qmgr_destination_release(struct qmgr_destination *d)
 	mem_free(d);
 	epoch->destinations--;
 	qmgr_epoch_unref(epoch);
+}
+
+static bool
+is_remembered(const struct qmgr_destination *d)
+{
+	const struct schedule_destination *s = &d->s;
+
+	return !d->retired && (s->told_off || s->cause != CAUSE_NONE || s->probing ||
+				  (s->t->careful && s->proven));
+}
+
+void
+qmgr_destination_release(struct qmgr_destination *d)
+{
+	struct qmgr *q = d->q;
+
+	if (d->pins > 0 || d->coming > 0 || d->is_calling || d->s.busy > 0 || d->s.dead ||
+	    d->s.waiting > 0 || heap_has(&d->s.wake) || d->is_kept)
+		return;
+	if (!is_remembered(d)) {
+		schedule_destination_fini(&d->s);
+		qmgr_destination_free(d);
+		return;
+	}
+	window_init(&d->s.window, &d->transport->s.limits); /* as if it were new */
+	d->is_kept = true;
+	TAILQ_INSERT_TAIL(&q->kept, d, kept);
+	q->kept_count++;
 }
 
 /* For the log line and the defer log of recipients that no agent has seen. */
@@ -98,11 +138,29 @@ qmgr_defer_entry(struct qmgr_entry *e, const struct status *why)
 	qmgr_message_entry_done(m);
 }
 
-static void
-take_out(struct qmgr_entry *e)
+const char *
+qmgr_rate_reason(const struct qmgr_destination *d, struct arena *a)
 {
-	TAILQ_REMOVE(&e->dest->todo, e, link);
-	e->waits = false;
+	const struct rate_rule *rule = &d->transport->s.rate;
+	int64_t now = loop_now(d->q->loop), until = d->s.until;
+	char text[16] = "";
+	struct tm tm;
+	time_t at;
+
+	if (d->s.until_rate == 0 || d->s.dead || until <= now)
+		return NULL;
+	if (until == INT64_MAX)
+		return arena_printf(a, "rate limit %u/%llds of %s:%s",
+		    rule->limit[d->s.until_rate - 1].n,
+		    (long long)rule->limit[d->s.until_rate - 1].ms / 1000, d->transport->name,
+		    d->nexthop);
+	at = qmgr_now() + (until - now + 999) / 1000;
+	if (localtime_r(&at, &tm))
+		strftime(text, sizeof(text), "%H:%M:%S", &tm);
+	return arena_printf(a, "rate limit %u/%llds of %s:%s, next at %s",
+	    rule->limit[d->s.until_rate - 1].n,
+	    (long long)rule->limit[d->s.until_rate - 1].ms / 1000, d->transport->name, d->nexthop,
+	    text);
 }
 
 static void
@@ -113,26 +171,20 @@ suspend_entry(struct qmgr_destination *d, struct qmgr_entry *e)
 
 	st.cls = STATUS_TEMP;
 	st.text = arena_printf(&a, "delivery temporarily suspended: %s", d->reason.text);
+	e->message->waits_for = arena_strdup(&e->message->arena, d->key);
 	qmgr_defer_entry(e, &st);
 	arena_fini(&a);
 }
 
-void
-qmgr_destination_revive(struct qmgr_destination *d)
-{
-	timer_stop(&d->timer);
-	if (d->dead)
-		schedule_window_init(&d->window, &d->transport->limits);
-	d->dead = d->paused = false;
-	make_ready(d);
-	qmgr_dispatch(d->q, d->transport);
-	qmgr_destination_release(d);
-}
-
+/* It may be gone after it. */
 static void
-timer_fired(struct timer *t)
+revive(struct qmgr_destination *d)
 {
-	qmgr_destination_revive(PP_CONTAINER(t, struct qmgr_destination, timer));
+	d->pins++;
+	schedule_revive(&d->s, false, loop_now(d->q->loop));
+	qmgr_dispatch(d->q, d->transport);
+	d->pins--;
+	qmgr_destination_release(d);
 }
 
 void
@@ -141,25 +193,25 @@ qmgr_destinations_revive(struct qmgr *q)
 	struct qmgr_destination *d, *next;
 
 	HASH_ITER (hh, q->destinations, d, next)
-		if (d->dead)
-			qmgr_destination_revive(d);
+		if (d->s.dead || d->s.told_off)
+			revive(d);
 }
 
 /* A whole cohort failed: nobody is tried for a while, and all who wait are told why. */
-static void
-die(struct qmgr_destination *d, const struct status *why)
+void
+qmgr_destination_dies(struct qmgr_destination *d, const struct status *why)
 {
-	struct qmgr_entry *e;
+	struct schedule_entry *e;
 
-	d->dead = true;
-	unready(d);
+	d->pins++;
 	arena_fini(&d->arena);
 	d->reason = status_copy(&d->arena, why);
-	timer_start(d->q->loop, &d->timer, d->transport->dead_time, timer_fired);
-	while ((e = TAILQ_FIRST(&d->todo)) != NULL) {
-		take_out(e);
-		suspend_entry(d, e);
+	while ((e = TAILQ_FIRST(&d->s.line)) != NULL) {
+		schedule_remove(e);
+		suspend_entry(d, PP_CONTAINER(e, struct qmgr_entry, s));
 	}
+	qmgr_waiting_died(d);
+	d->pins--;
 }
 
 /* Recipients that no delivery can be made for. */
@@ -194,15 +246,14 @@ qmgr_destination_add(struct qmgr_destination *d, struct qmgr_entry *e)
 {
 	if (refuse(d, e))
 		return;
-	if (d->dead && e->message->unthrottle)
-		qmgr_destination_revive(d);
-	if (d->dead) {
+	if (d->s.dead && e->message->unthrottle)
+		schedule_revive(&d->s, false, loop_now(d->q->loop));
+	if (d->s.dead) {
 		suspend_entry(d, e);
 		return;
 	}
-	TAILQ_INSERT_TAIL(&d->todo, e, link);
-	e->waits = true;
-	make_ready(d);
+	qmgr_speed_began(d, loop_now(d->q->loop));
+	schedule_add(&d->s, &e->s, e->s.job, loop_now(d->q->loop));
 }
 
 void
@@ -210,153 +261,6 @@ qmgr_destination_remove(struct qmgr_entry *e)
 {
 	struct qmgr_destination *d = e->dest;
 
-	PP_ASSERT(e->waits);
-	take_out(e);
-	if (TAILQ_EMPTY(&d->todo))
-		unready(d);
-	qmgr_destination_release(d);
-}
-
-static void
-delivery_came_home(struct delivery *d)
-{
-	struct qmgr_entry *e = d->owner;
-	struct qmgr_message *m = e->message;
-	struct qmgr_destination *dest = e->dest;
-	struct qmgr *q = m->q;
-
-	PP_ON(q->loop);
-	q->deliveries--;
-	/* First the next mail for the same connection, then the book-keeping of this one. */
-	qmgr_destination_ended(dest, d);
-	qmgr_message_settled(m, e, d);
-	snap_unref(d->config);
-	snap_unref(d->bytes ? &d->bytes->snap : NULL);
-	arena_fini(&d->arena);
-	mem_free(d);
-	qmgr_idle_check(q);
-}
-
-static struct delivery *
-delivery_make(struct qmgr_entry *e)
-{
-	struct qmgr_message *m = e->message;
-	struct qmgr_transport *t = e->dest->transport;
-	struct delivery *d = MEM_NEW(struct delivery);
-
-	memcpy(d->queue_id, m->id, sizeof(m->id));
-	d->sender = m->envelope.sender;
-	d->envid = m->envelope.envid;
-	d->ret = m->envelope.ret;
-	d->encoding = m->envelope.encoding;
-	d->utf8 = m->envelope.utf8;
-	d->arrival_us = m->envelope.arrival_us;
-	d->create_time = m->envelope.create_time;
-	d->data_offset = m->envelope.data_offset;
-	d->data_size = m->envelope.data_size;
-	d->content_length = m->envelope.content_length;
-	d->bytes = m->bytes;
-	if (d->bytes)
-		snap_ref(&d->bytes->snap);
-	d->transport = t->name;
-	d->program = t->program;
-	d->nexthop = e->dest->nexthop;
-	d->config = &t->epoch->setup.config->snap;
-	snap_ref(d->config);
-	d->service = t->service;
-	d->rcpt = arena_alloc(&d->arena, e->n * sizeof(*d->rcpt));
-	d->rcpt_count = e->n;
-	for (size_t i = 0; i < e->n; i++)
-		d->rcpt[i].rcpt = *e->rcpt[i];
-	d->receipt = receipt_new(m->q->o.receipts, m->id, e->rcpt, e->n);
-	d->sign = receipt_sign;
-	d->active_us = m->active_us;
-	d->relay = "none";
-	d->home = m->q->loop;
-	d->done = delivery_came_home;
-	d->owner = e;
-	return d;
-}
-
-static void
-delivery_starts(struct post *p)
-{
-	struct delivery *d = PP_CONTAINER(p, struct delivery, post);
-
-	d->agent->deliver(d->agent_ctx, d); /* on the io loop now */
-}
-
-/* The loop with the least of this destination's work. Idle connections belong to a loop: always
- * filling the loops in the same order keeps each loop's number of connections where it was, so the
- * other side sees no more of them than deliveries may run. */
-static unsigned
-pick_loop(const struct qmgr_destination *d)
-{
-	unsigned n = d->q->o.io_count, best = d->first_loop;
-
-	for (unsigned i = 1; i < n; i++) {
-		unsigned at = (d->first_loop + i) % n;
-
-		if (d->busy_on[at] < d->busy_on[best])
-			best = at;
-	}
-	return best;
-}
-
-static void
-send_out(struct qmgr_destination *dest, struct qmgr_entry *e)
-{
-	struct qmgr *q = dest->q;
-	struct delivery *d = delivery_make(e);
-
-	d->loop_index = pick_loop(dest);
-	d->agent = dest->transport->agent->agent;
-	if (dest->transport->agent->ctx)
-		d->agent_ctx = dest->transport->agent->ctx[d->loop_index];
-	d->start_us = loop_wall_us();
-	dest->busy++;
-	dest->busy_on[d->loop_index]++;
-	dest->transport->busy++;
-	q->deliveries++;
-	post_to(q->o.io[d->loop_index], &d->post, delivery_starts);
-}
-
-void
-qmgr_dispatch(struct qmgr *q, struct qmgr_transport *t)
-{
-	struct qmgr_destination *d;
-
-	while (!q->stopping && t->busy < t->busy_limit && (d = TAILQ_FIRST(&t->ready)) != NULL) {
-		struct qmgr_entry *e = TAILQ_FIRST(&d->todo);
-
-		unready(d);
-		take_out(e);
-		send_out(d, e);
-		make_ready(d);
-	}
-}
-
-void
-qmgr_destination_ended(struct qmgr_destination *d, const struct delivery *done)
-{
-	struct qmgr_transport *t = d->transport;
-	bool died = false;
-
-	if (done->hop.cls != STATUS_NONE)
-		died = !d->dead && schedule_failure(&d->window, &t->limits);
-	else if (!d->dead)
-		schedule_success(&d->window, &t->limits, (int)d->busy);
-	d->busy--;
-	t->busy--;
-	d->busy_on[done->loop_index]--;
-	if (died) {
-		die(d, &done->hop);
-	} else if (t->rate_delay > 0 && !d->dead) {
-		d->paused = true;
-		unready(d);
-		timer_start(d->q->loop, &d->timer, t->rate_delay, timer_fired);
-	}
-	make_ready(d);
-	qmgr_dispatch(d->q, t);
+	schedule_remove(&e->s);
 	qmgr_destination_release(d);
 }

@@ -278,7 +278,7 @@ judge(struct qmgr_hand *h, const struct hand_note *n, bool is_second)
 			return LATER;
 		if (qmgr_has_room(h->q, QUEUE_INCOMING))
 			return LOOK;
-		h->q->incoming_waits = true;
+		qmgr_incoming_waits(h->q);
 		return OURS;
 	}
 	if (n->gone & IN_DEFERRED)

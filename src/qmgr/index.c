@@ -197,12 +197,30 @@ index_drop(struct index *ix, struct qmgr_deferred *d)
 	}
 	handles_drop(&ix->table, slot, d->hash);
 	index_unkeep(ix, d);
+	index_wait_for(ix, d, NULL);
 	if (d->is_long)
 		mem_free(d->long_id);
 	*d = (struct qmgr_deferred){.heap_at = ix->free};
 	ix->free = slot + 1;
 	if (ix->count == 0)
 		index_fini(ix);
+}
+
+void
+index_wait_for(struct index *ix, struct qmgr_deferred *d, const char *key)
+{
+	uint32_t to = key && *key ? intern_add(&ix->strings, str_of(key)) + 1 : 0;
+
+	if (d->waits_for)
+		intern_drop(&ix->strings, d->waits_for - 1);
+	d->waits_for = to;
+}
+
+uint32_t
+index_waiting(const struct index *ix, const char *key, uint32_t *ret_handle)
+{
+	*ret_handle = intern_find(&ix->strings, str_of(key));
+	return *ret_handle == HANDLES_NONE ? 0 : ix->strings.a[*ret_handle].users;
 }
 
 void

@@ -11,8 +11,8 @@ enum {
 	INDEX_DETAILS_MAX = 76 * 1024 * 1024 /* a million fit in 150 MiB, process and all */
 };
 
-/* One message: 40 bytes. With its place in heap and table, and details of fifty bytes, it takes
- * some 115 in all. */
+/* One message: 48 bytes. With its place in heap and table, and details of fifty bytes, it takes
+ * some 125 in all. */
 struct qmgr_deferred {
 	int64_t when : 40;       /* seconds of the next attempt */
 	uint64_t generation : 8; /* of the last scan that saw it */
@@ -27,7 +27,9 @@ struct qmgr_deferred {
 		char *long_id;
 	};
 	uint32_t hash;
-	uint32_t heap_at; /* or, of a free one: the next free + 1 */
+	uint32_t waits_for;  /* of strings, + 1: the destination it waits for; 0 = its time alone */
+	uint32_t held_since; /* seconds, modulo 2^32; 0 = it was not held back when it was due */
+	uint32_t heap_at;    /* or, of a free one: the next free + 1 */
 };
 
 struct index {
@@ -50,6 +52,10 @@ void index_move(struct index *ix, struct qmgr_deferred *d, int64_t when);
 void index_drop(struct index *ix, struct qmgr_deferred *d);
 /* Who is due first; NULL = there is none. */
 struct qmgr_deferred *index_first(const struct index *ix);
+/* NULL or "": nothing but its time. */
+void index_wait_for(struct index *ix, struct qmgr_deferred *d, const char *key);
+/* How many wait for it. */
+uint32_t index_waiting(const struct index *ix, const char *key, uint32_t *ret_handle);
 /* All that are due later are due at `when`. */
 void index_all_due(struct index *ix, int64_t when);
 

@@ -46,18 +46,32 @@ entry_new(struct intern *in)
 	return in->used++;
 }
 
+static uint32_t
+find(const struct intern *in, struct str s, uint32_t hash)
+{
+	uint32_t at = hash, handle;
+
+	while ((handle = handles_next(&in->table, &at)) != HANDLES_NONE)
+		if (in->a[handle].hash == hash && str_eq(intern_str(in, handle), s))
+			return handle;
+	return HANDLES_NONE;
+}
+
+uint32_t
+intern_find(const struct intern *in, struct str s)
+{
+	return find(in, s, handles_hash(s));
+}
+
 uint32_t
 intern_add(struct intern *in, struct str s)
 {
-	uint32_t hash = handles_hash(s), at = hash, handle;
+	uint32_t hash = handles_hash(s), handle = find(in, s, hash);
 	struct intern_entry *e;
 
-	while ((handle = handles_next(&in->table, &at)) != HANDLES_NONE) {
-		e = &in->a[handle];
-		if (e->hash == hash && str_eq(intern_str(in, handle), s)) {
-			e->users++;
-			return handle;
-		}
+	if (handle != HANDLES_NONE) {
+		in->a[handle].users++;
+		return handle;
 	}
 	handle = entry_new(in);
 	e = &in->a[handle];

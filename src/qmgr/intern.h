@@ -21,6 +21,8 @@ struct intern {
 
 void intern_init(struct intern *in);
 void intern_fini(struct intern *in);
+/* HANDLES_NONE = nobody uses it. */
+uint32_t intern_find(const struct intern *in, struct str s);
 /* One more user of this string. */
 uint32_t intern_add(struct intern *in, struct str s);
 void intern_drop(struct intern *in, uint32_t handle);

@@ -11,6 +11,7 @@
 #include "pp/qmgr/qmgr.h"
 #include "pp/runtime/log.h"
 #include "pp/runtime/loop.h"
+#include "pp/runtime/post.h"
 #include "pp/spool/body.h"
 #include "pp/spool/deferlog.h"
 #include "pp/spool/reader.h"
@@ -23,12 +24,12 @@ struct qmgr_destination;
 
 /* Recipients of one message for one destination, at most a delivery's worth. */
 struct qmgr_entry {
-	TAILQ_ENTRY(qmgr_entry) link;
+	struct schedule_entry s;
+	TAILQ_ENTRY(qmgr_entry) link; /* while entries are made */
 	struct qmgr_message *message;
 	struct qmgr_destination *dest;
 	struct recipient **rcpt;
 	size_t n, room;
-	bool waits;                 /* stands in dest->todo */
 	struct qmgr_entry *sibling; /* the next of the message */
 };
 TAILQ_HEAD(qmgr_entry_list, qmgr_entry);
@@ -36,16 +37,14 @@ TAILQ_HEAD(qmgr_entry_list, qmgr_entry);
 /* A transport: a master.cf row with its limits. Lives as long as the configuration it came from. */
 struct qmgr_transport {
 	UT_hash_handle hh;
+	struct qmgr *q;
 	const char *name, *program;     /* program: in log lines */
 	const struct service *service;  /* NULL: not in master.cf */
 	const struct qmgr_agent *agent; /* NULL: no program of ours does it */
-	struct schedule_limits limits;
-	int64_t rate_delay; /* ms between deliveries to one destination */
-	int64_t dead_time;  /* ms */
+	struct schedule_transport s;
 	size_t recipient_limit;
-	unsigned busy, busy_limit;
 	bool deferred_by_config; /* in defer_transports */
-	TAILQ_HEAD(, qmgr_destination) ready;
+	struct timer timer;      /* the next time that something may begin */
 	struct qmgr_epoch *epoch;
 };
 
@@ -59,25 +58,39 @@ struct qmgr_epoch {
 	bool current;
 };
 
+/* How many it has taken lately. */
+struct qmgr_speed {
+	int64_t began, since; /* ms: since it had nothing to do; this period */
+	unsigned n, before;   /* in this period, in the one before */
+};
+
 struct qmgr_destination {
 	UT_hash_handle hh;
 	char *key; /* "transport\1nexthop" or, with a recipient limit of one, "...\1address" */
 	char *nexthop;
 	struct qmgr *q;
 	struct qmgr_transport *transport;
-	struct qmgr_entry_list todo;
-	TAILQ_ENTRY(qmgr_destination) link; /* in transport->ready */
+	struct schedule_destination s;
 	TAILQ_ENTRY(qmgr_destination) all;  /* in q->every */
-	bool ready, dead, paused;
-	bool retired; /* of an old epoch: no longer found by its key */
-	unsigned busy;
-	unsigned pins;       /* entries being assigned: it may not go yet */
-	unsigned first_loop; /* where its deliveries begin */
-	unsigned *busy_on;   /* running deliveries by io loop */
-	struct schedule_window window;
-	struct timer timer;   /* ends dead and paused */
-	struct arena arena;   /* of reason */
-	struct status reason; /* why it is dead */
+	TAILQ_ENTRY(qmgr_destination) kept; /* in q->kept */
+	bool is_kept;                       /* nothing to do, but what it did to us is remembered */
+	bool retired;                       /* of an old epoch: no longer found by its key */
+	unsigned pins;                      /* entries being assigned: it may not go yet */
+	unsigned first_loop;                /* where its deliveries begin */
+	unsigned *busy_on;                  /* running deliveries by io loop */
+	struct arena arena;                 /* of reason */
+	struct status reason;               /* why it is dead */
+	struct qmgr_rate *rate;             /* NULL = none */
+	struct qmgr_speed speed;
+	/* waiting.c */
+	unsigned coming; /* messages being loaded for it */
+	uint32_t slot;   /* the walk over deferred mail goes on here */
+	uint32_t walked; /* slots since it found one that waits for us */
+	bool is_calling; /* the walk is under way */
+	struct post call;
+	struct timer probe_timer;
+	int64_t probe_ms; /* until the next probe */
+	bool is_probed;   /* one is under way */
 };
 
 /* One line of a defer, bounce or trace log that still has to be written. */
@@ -152,11 +165,13 @@ struct qmgr_message {
 	/* outcome of this round */
 	bool has_deferred, has_bounced, has_trace, force_expire, is_damaged;
 	bool is_stuck, is_stuck_told; /* in active/: where it belongs cannot take it */
-	bool is_unwritten; /* a log could not take its entries: nobody may be told from it */
-	bool has_logs;     /* it may have; what came in fresh and was sent at once has none */
-	bool unthrottle;   /* asked for by name: dead destinations are tried */
-	bool again;        /* asked for after its failure: tried again at once */
-	unsigned flushes;  /* q->flushes when the first recipient was deferred */
+	bool is_unwritten;     /* a log could not take its entries: nobody may be told from it */
+	bool has_logs;         /* it may have; what came in fresh and was sent at once has none */
+	bool unthrottle;       /* asked for by name: dead destinations are tried */
+	bool again;            /* asked for after its failure: tried again at once */
+	const char *waits_for; /* key of the destination whose trouble put it off, or NULL */
+	struct qmgr_destination *coming; /* for which it is loaded */
+	unsigned flushes;                /* q->flushes when the first recipient was deferred */
 	struct qmgr_record_list records, writing;
 	struct receipt *came, *kept; /* of the deliveries that ended; of those in `writing` */
 	bool is_writing;
@@ -173,6 +188,8 @@ struct qmgr_message {
 /* Keys of the background lane: what nobody waits for has a thread of its own. */
 enum { LANE_LISTING, LANE_DETAILS, LANE_SYNC };
 
+enum { QMGR_KEPT_MAX = 5000 };
+
 enum { WANTED_BATCHES = 2 };
 
 struct qmgr {
@@ -184,6 +201,13 @@ struct qmgr {
 	unsigned active_count, retried_count;  /* retried: those of them that came from deferred/ */
 	struct qmgr_destination *destinations; /* by key, of the current epoch */
 	TAILQ_HEAD(, qmgr_destination) every;  /* the retired too */
+	TAILQ_HEAD(, qmgr_destination) kept;   /* that have nothing to do, the longest ago first */
+	unsigned kept_count;
+	struct rates *rates; /* NULL: nothing has a limit */
+	char *rates_file;
+	struct qmgr_secrets *secrets; /* secrets.c: NULL while no credentials are rejected */
+	unsigned probes;
+	int64_t name_probed; /* ms of the loop */
 	unsigned deliveries, jobs;
 	TAILQ_HEAD(, qmgr_message) young; /* the oldest first, but for those that failed */
 	struct timer young_timer;
@@ -202,6 +226,11 @@ struct qmgr {
 	size_t wanted_at, wanted_n, wanted_room;
 	bool loading[WANTED_BATCHES]; /* batches of them that are being read */
 	LIST_HEAD(, qmgr_listing) listings;
+	struct post aside_post;
+	bool is_aside_posted;
+	struct timer aside_timer;
+	struct post due_post; /* qmgr_deferred_due goes on */
+	bool is_due_posted;
 	struct timer due_timer, scan_timer, details_timer;
 	struct qmgr_hand *hand;
 	unsigned generation, serial;
@@ -231,6 +260,7 @@ int64_t qmgr_now(void); /* wall clock seconds */
 struct qmgr_epoch *qmgr_epoch_new(struct qmgr *q, const struct cleanup_setup *setup);
 void qmgr_epoch_unref(struct qmgr_epoch *e);
 struct qmgr_transport *qmgr_transport_get(struct qmgr *q, const char *name);
+void qmgr_transport_fired(struct timer *t);
 
 /* message.c: load, results, end of a round */
 struct qmgr_message *
@@ -257,16 +287,62 @@ struct qmgr_destination *
 qmgr_destination_get(struct qmgr *q, const char *transport, const char *nexthop, const char *own);
 void qmgr_destination_remove(struct qmgr_entry *e); /* one that waits */
 void qmgr_destination_add(struct qmgr_destination *d, struct qmgr_entry *e);
-void qmgr_destination_ended(struct qmgr_destination *d, const struct delivery *done);
 void qmgr_destination_release(struct qmgr_destination *d);
-void qmgr_destination_revive(struct qmgr_destination *d);
 void qmgr_destinations_revive(struct qmgr *q);
-/* Sends out whatever may run now. */
-void qmgr_dispatch(struct qmgr *q, struct qmgr_transport *t);
 void qmgr_defer_entry(struct qmgr_entry *e, const struct status *why);
+void qmgr_destination_free(struct qmgr_destination *d);
+/* "rate limit 30/60s of smtp:[host], next at 12:00:05", or NULL. */
+const char *qmgr_rate_reason(const struct qmgr_destination *d, struct arena *a);
+/* One that is dead: what waits is put off. */
+void qmgr_destination_dies(struct qmgr_destination *d, const struct status *why);
 
-/* deferred.c. Adding one that is known moves it, and reads its details again. */
-void qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when);
+/* dispatch.c: sends out whatever may run now. */
+void qmgr_dispatch(struct qmgr *q, struct qmgr_transport *t);
+/* A delivery with nothing to deliver: does it answer? */
+void qmgr_probe(struct qmgr_destination *d);
+
+/* waiting.c: deferred mail that waits for a destination rather than for its time. */
+/* Due, but its destination could do nothing with it: it is due later. */
+bool qmgr_waiting_holds(struct qmgr *q, struct qmgr_deferred *slot);
+/* It is being loaded; it has reached its destination, or will not. */
+void qmgr_waiting_comes(struct qmgr_message *m, const struct qmgr_deferred *slot);
+void qmgr_waiting_loaded(struct qmgr_message *m);
+/* It could do with more: mail that waits for it comes, as much as it can take. */
+void qmgr_waiting_call(struct qmgr_destination *d);
+/* It has died, or came back from `was`. */
+void qmgr_waiting_died(struct qmgr_destination *d);
+void qmgr_waiting_back(struct qmgr_destination *d, enum delivery_cause was);
+void qmgr_waiting_probed(struct qmgr_destination *d);
+
+/* aside.c: the active queue is full. Whoever fills it and is slow gives places back, soon. */
+void qmgr_make_room(struct qmgr *q);
+/* Something lies in incoming/ and has no place. */
+void qmgr_incoming_waits(struct qmgr *q);
+void qmgr_speed_began(struct qmgr_destination *d, int64_t now);
+void qmgr_speed_ended(struct qmgr_destination *d, bool sent, int64_t now);
+bool qmgr_is_slow(const struct qmgr_destination *d, int64_t now);
+
+/* secrets.c: the password file of a destination that rejects our credentials; when it changes, all
+ * of these are tried again. */
+void qmgr_secrets_watch(struct qmgr_destination *d);
+void qmgr_secrets_stop(struct qmgr *q);
+
+/* rates.c: how often something was sent, kept over a restart. */
+struct qmgr_rate;
+struct rates *rates_open(const char *path, int64_t now);
+void rates_close(struct rates *r);
+/* What is known of this destination; kept until rates_put. */
+struct qmgr_rate *
+rates_get(struct rates *r, const char *key, const struct rate_rule *rule, int64_t now);
+void rates_put(struct rates *r, struct qmgr_rate *x, int64_t now);
+struct rate *rates_rate(struct qmgr_rate *x);
+/* Written before it begins, and behind its end. */
+void rates_began(struct rates *r, struct qmgr_rate *x, int64_t now);
+void rates_ended(struct rates *r, struct qmgr_rate *x, int64_t end);
+
+/* deferred.c. Adding one that is known moves it, and reads its details again. waits_for:
+ * the key of a destination; NULL = as it was. */
+void qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when, const char *waits_for);
 /* A pointer to one is good until that one is dropped. */
 struct qmgr_deferred *qmgr_deferred_find(struct qmgr *q, const char *id);
 void qmgr_deferred_drop(struct qmgr *q, struct qmgr_deferred *d);

@@ -53,8 +53,10 @@ struct qmgr_listing {
 	struct listing_walk *walk; /* of the queue it is at */
 	int64_t walk_began;        /* ms of the loop */
 	struct seen *seen;         /* shown of the active ones, with a file or without */
-	bool from_files;           /* deferred mail, too: memory does not have it yet */
-	size_t ids;                /* deferred mail whose details are in its files */
+	struct rated *rated;
+	struct arena rated_arena;
+	bool from_files; /* deferred mail, too: memory does not have it yet */
+	size_t ids;      /* deferred mail whose details are in its files */
 	char id[FILES][SPOOL_ID_MAX];
 };
 
@@ -62,6 +64,13 @@ struct qmgr_listing {
 struct seen {
 	UT_hash_handle hh;
 	char id[SPOOL_ID_MAX];
+};
+
+/* A message that waits for its turn at a rate, and the words for it. */
+struct rated {
+	UT_hash_handle hh;
+	char id[SPOOL_ID_MAX];
+	const char *reason;
 };
 
 struct listing_piece {
@@ -140,6 +149,41 @@ seen_forget(struct qmgr_listing *l)
 	}
 }
 
+static void
+rated_forget(struct qmgr_listing *l)
+{
+	HASH_CLEAR(hh, l->rated);
+	arena_fini(&l->rated_arena);
+}
+
+/* What is in the active queue has no log that would say why it waits. */
+static void
+rated_find(struct qmgr_listing *l)
+{
+	struct qmgr_destination *d;
+	struct schedule_entry *e;
+
+	rated_forget(l);
+	TAILQ_FOREACH (d, &l->q->every, all) {
+		const char *reason = d->s.waiting > 0 ? qmgr_rate_reason(d, &l->rated_arena) : NULL;
+
+		if (reason == NULL)
+			continue;
+		TAILQ_FOREACH (e, &d->s.line, line) {
+			const char *id = PP_CONTAINER(e, struct qmgr_entry, s)->message->id;
+			struct rated *r;
+
+			HASH_FIND_STR(l->rated, id, r);
+			if (r)
+				continue;
+			r = ARENA_NEW(&l->rated_arena, struct rated);
+			snprintf(r->id, sizeof(r->id), "%s", id);
+			r->reason = reason;
+			HASH_ADD_STR(l->rated, id, r);
+		}
+	}
+}
+
 /* Its owner has let go, and no job has it. */
 static void
 end(struct qmgr_listing *l)
@@ -149,6 +193,7 @@ end(struct qmgr_listing *l)
 	listing_walk_free(l->walk);
 	listing_reader_free(l->reader);
 	seen_forget(l);
+	rated_forget(l);
 	buf_fini(&l->out);
 	post_to(l->home, &l->post, freed); /* behind the pieces */
 }
@@ -175,7 +220,7 @@ slice_later(struct qmgr_listing *l)
 }
 
 static void
-put(struct qmgr_listing *l, const struct listing *m)
+put_whole(struct qmgr_listing *l, const struct listing *m)
 {
 	/* What is too much even for that is left out, whole. */
 	size_t before = buf_str(&l->out).n;
@@ -184,6 +229,28 @@ put(struct qmgr_listing *l, const struct listing *m)
 		buf_truncate(&l->out, before);
 		l->out.overflow = false;
 	}
+}
+
+static void
+put(struct qmgr_listing *l, const struct listing *m)
+{
+	struct listing_recipient *rcpt;
+	struct arena a = {0};
+	struct listing why = *m;
+	struct rated *r = NULL;
+
+	if (l->rated && m->queue == QUEUE_ACTIVE)
+		HASH_FIND_STR(l->rated, m->id, r);
+	if (r) {
+		rcpt = arena_alloc(&a, (m->rcpt_count + 1) * sizeof(*rcpt));
+		memcpy(rcpt, m->rcpt, m->rcpt_count * sizeof(*rcpt));
+		for (size_t i = 0; i < m->rcpt_count; i++)
+			if (!*rcpt[i].reason)
+				rcpt[i].reason = r->reason;
+		why.rcpt = rcpt;
+	}
+	put_whole(l, &why);
+	arena_fini(&a);
 }
 
 /* Lane: the messages that memory does not have. */
@@ -308,8 +375,11 @@ static void
 read_begin(struct qmgr_listing *l)
 {
 	l->working = true;
-	if (l->walk == NULL)
+	if (l->walk == NULL) {
 		l->walk_began = loop_now(l->q->loop);
+		if (*l->queue == QUEUE_ACTIVE)
+			rated_find(l);
+	}
 	l->q->jobs++;
 	lane_run(l->q->o.background, LANE_LISTING, &l->job, read_work, read_done);
 }

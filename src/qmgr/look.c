@@ -310,7 +310,7 @@ take_in(struct look *k)
 		if (d)
 			when = qmgr_deferred_time(q, d, when);
 		if (d == NULL || k->touched || qmgr_deferred_when(d) != when)
-			qmgr_deferred_add(q, k->id, when);
+			qmgr_deferred_add(q, k->id, when, NULL);
 		qmgr_event(q, d ? "changed" : "adopted", k->id);
 		return;
 	}
@@ -325,7 +325,7 @@ take_in(struct look *k)
 	if (qmgr_has_room(q, QUEUE_INCOMING))
 		qmgr_message_load(q, k->id, QUEUE_INCOMING, NULL);
 	else
-		q->incoming_waits = true;
+		qmgr_incoming_waits(q);
 }
 
 static void

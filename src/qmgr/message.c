@@ -29,6 +29,7 @@ qmgr_message_free(struct qmgr_message *m)
 	struct qmgr *q = m->q;
 
 	sm_move(states, &m->state, MESSAGE_GONE);
+	qmgr_waiting_loaded(m);
 	HASH_DEL(q->active, m);
 	q->active_count--;
 	q->retried_count -= m->from == QUEUE_DEFERRED;
@@ -113,13 +114,13 @@ load_failed(struct qmgr_message *m)
 		    spool_queue_name(QUEUE_ACTIVE));
 		qmgr_event(q, "corrupt", m->id);
 	} else if (m->rc == -EBUSY && m->from == QUEUE_DEFERRED) {
-		qmgr_deferred_add(q, m->id, qmgr_now() + BUSY_SECONDS);
+		qmgr_deferred_add(q, m->id, qmgr_now() + BUSY_SECONDS, NULL);
 	} else if (m->rc != -ENOENT && m->rc != -EBUSY) {
 		log_warn("qmgr", "%s: cannot be made active: %s: trying again in %lld s", m->id,
 		    strerror(-m->rc), (long long)(q->epoch->params->minimal_backoff_time / 1000));
 		if (m->from == QUEUE_DEFERRED)
-			qmgr_deferred_add(
-			    q, m->id, qmgr_now() + q->epoch->params->minimal_backoff_time / 1000);
+			qmgr_deferred_add(q, m->id,
+			    qmgr_now() + q->epoch->params->minimal_backoff_time / 1000, NULL);
 		/* incoming/ is looked at again by the next scan */
 	}
 	/* ENOENT: an administrator or a command took the file away; that is their right. */
@@ -139,8 +140,10 @@ qmgr_message_loaded(struct qmgr_message *m)
 	    (long long)qmgr_rcpt_open(&m->envelope));
 	qmgr_event(q, "active", m->id);
 	sm_move(states, &m->state, MESSAGE_DELIVERING);
-	if (qmgr_super_loaded(m))
+	if (qmgr_super_loaded(m)) {
+		qmgr_waiting_loaded(m);
 		return;
+	}
 	if (m->envelope.trace_flags & TRACE_VERIFY_ONLY) {
 		/* sendmail -bv: whoever asked that must not find it delivered. */
 		log_warn("qmgr",

@@ -36,10 +36,12 @@ qmgr_new(const struct qmgr_options *o)
 	struct qmgr *q = MEM_NEW(struct qmgr);
 
 	q->o = *o;
+	q->rates_file = o->rates_file ? mem_strdup(o->rates_file) : NULL;
 	PP_ASSERT(o->background != NULL);
 	q->loop = o->loop;
 	q->spool = o->setup.spool;
 	TAILQ_INIT(&q->every);
+	TAILQ_INIT(&q->kept);
 	LIST_INIT(&q->listings);
 	TAILQ_INIT(&q->young);
 	STAILQ_INIT(&q->unsynced);
@@ -151,7 +153,7 @@ arrive_run(struct post *p)
 		if (qmgr_has_room(q, QUEUE_INCOMING))
 			qmgr_message_load(q, a->id, QUEUE_INCOMING, a->bytes);
 		else
-			q->incoming_waits = true;
+			qmgr_incoming_waits(q);
 	}
 	spool_arrival_free(a);
 	mem_free(in);
@@ -181,6 +183,11 @@ reload_run(struct post *p)
 	HASH_ITER (hh, q->destinations, d, next) {
 		HASH_DEL(q->destinations, d);
 		d->retired = true;
+		timer_stop(&d->probe_timer);
+	}
+	while ((d = TAILQ_FIRST(&q->kept)) != NULL) {
+		schedule_destination_fini(&d->s);
+		qmgr_destination_free(d);
 	}
 	old->current = false;
 	qmgr_epoch_unref(old);
@@ -227,7 +234,7 @@ find_done(struct lane_job *job)
 				qmgr_deferred_drop(q, d);
 		}
 	} else if (o->rc == 0 && o->at == QUEUE_DEFERRED) {
-		qmgr_deferred_add(q, o->arg, o->st.st_mtim.tv_sec);
+		qmgr_deferred_add(q, o->arg, o->st.st_mtim.tv_sec, NULL);
 	} else if (o->rc == 0 && o->at == QUEUE_INCOMING) {
 		qmgr_message_load(q, o->arg, QUEUE_INCOMING, NULL);
 	}
@@ -440,8 +447,14 @@ stop_run(struct post *p)
 	timer_stop(&q->scan_timer);
 	qmgr_young_stop(q);
 	qmgr_hand_stop(q);
-	TAILQ_FOREACH (d, &q->every, all)
-		timer_stop(&d->timer);
+	TAILQ_FOREACH (d, &q->every, all) {
+		timer_stop(&d->probe_timer);
+		timer_stop(&d->transport->timer);
+	}
+	for (struct qmgr_transport *t = q->epoch->transports; t; t = t->hh.next)
+		timer_stop(&t->timer);
+	qmgr_secrets_stop(q);
+	timer_stop(&q->aside_timer);
 	HASH_ITER (hh, q->active, m, m_next)
 		timer_stop(&m->stuck_timer);
 	timer_start(q->loop, &q->stop_timer, o->deadline_ms, stop_fired);
@@ -478,23 +491,14 @@ qmgr_free(struct qmgr *q)
 		arena_fini(&m->arena);
 		mem_free(m);
 	}
-	while ((d = TAILQ_FIRST(&q->every)) != NULL) {
-		struct qmgr_epoch *e = d->transport->epoch;
-
-		TAILQ_REMOVE(&q->every, d, all);
-		if (!d->retired)
-			HASH_DEL(q->destinations, d);
-		arena_fini(&d->arena);
-		mem_free(d->key);
-		mem_free(d->nexthop);
-		mem_free(d->busy_on);
-		mem_free(d);
-		e->destinations--;
-		qmgr_epoch_unref(e);
-	}
+	while ((d = TAILQ_FIRST(&q->every)) != NULL)
+		qmgr_destination_free(d);
 	q->epoch->current = false;
 	qmgr_epoch_unref(q->epoch);
 	qmgr_deferred_fini(q);
 	qmgr_hand_free(q);
+	qmgr_secrets_stop(q);
+	rates_close(q->rates);
+	mem_free(q->rates_file);
 	mem_free(q);
 }

@@ -82,7 +82,7 @@ adopt(struct qmgr *q, enum queue queue, const struct scan_entry *e)
 		if (qmgr_has_room(q, QUEUE_INCOMING))
 			qmgr_message_load(q, e->id, QUEUE_INCOMING, NULL);
 		else
-			q->incoming_waits = true;
+			qmgr_incoming_waits(q);
 		return;
 	}
 	d = qmgr_deferred_find(q, e->id);
@@ -98,7 +98,7 @@ adopt(struct qmgr *q, enum queue queue, const struct scan_entry *e)
 	}
 	if (d)
 		qmgr_event(q, "changed", e->id);
-	qmgr_deferred_add(q, e->id, when);
+	qmgr_deferred_add(q, e->id, when, NULL);
 }
 
 static void

@@ -80,7 +80,7 @@ cut(struct qmgr_message *m)
 
 	m->open_entries++; /* the round ends after the last of them */
 	for (struct qmgr_entry *e = m->entries; e != NULL; e = e->sibling) {
-		if (!e->waits)
+		if (!e->s.waits)
 			continue;
 		qmgr_destination_remove(e);
 		m->has_deferred = true; /* something is left to do */

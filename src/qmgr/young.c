@@ -237,7 +237,7 @@ shelved(struct qmgr_message *m)
 
 	if (m->super != SUPER_NONE)
 		qmgr_super_late(q, m->id, m->super);
-	q->incoming_waits = true;
+	qmgr_incoming_waits(q);
 	qmgr_message_free(m);
 }
 

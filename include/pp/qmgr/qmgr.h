@@ -27,6 +27,7 @@ struct qmgr_options {
 	unsigned io_count;
 	const struct qmgr_agent *agents;
 	size_t agent_count;
+	const char *rates_file;    /* NULL: limits of rates do not outlive the run */
 	struct receipts *receipts; /* or NULL: then a kill may deliver a little more twice */
 };
 
