@@ -54,7 +54,7 @@ static const struct dialog dialogs[] = {
     {"greeting silence", {{"banner", 0, "SILENCE"}}, SOON,
 	.want = {LATE("receiving the initial server greeting")}, .hop = true},
     /* Postfix waits on; what is no reply cannot become one. */
-    {"greeting garbage", {{"banner", 0, "what is this"}},
+    {"greeting garbage", {{"banner", 0, "what is this|CLOSE"}},
 	.want = {"4.5.0 deferred Protocol error: host H refused to talk to me: what is this"},
 	.commands = "+", .hop = true},
     {"greeting odd", {{"banner", 0, "354 odd"}}, .want = {REFUSED("5.5.0", "bounced", "354 odd")}},
@@ -72,7 +72,7 @@ static const struct dialog dialogs[] = {
 	.hop = true},
     {"ehlo silence", {{"EHLO", 0, "SILENCE"}}, SOON,
 	.want = {LATE("performing the EHLO handshake")}, .hop = true},
-    {"ehlo garbage", {{"EHLO", 0, "what is this"}},
+    {"ehlo garbage", {{"EHLO", 0, "what is this|CLOSE"}},
 	.want = {"4.5.0 deferred Protocol error: host H refused to talk to me: what is this"},
 	.hop = true},
     {"helo 5xx", {{"EHLO", 0, "502 no"}, {"HELO", 0, "554 5.7.9 no helo"}},
@@ -105,7 +105,7 @@ static const struct dialog dialogs[] = {
     {"mail silence", {{"MAIL", 0, "SILENCE"}}, SOON, .want = {LATE("sending MAIL FROM")},
 	.hop = true},
     /* Postfix takes the next command's reply for this one's: it loses its place. */
-    {"mail garbage", {{"MAIL", 0, "what is this"}},
+    {"mail garbage", {{"MAIL", 0, "what is this|CLOSE"}},
 	.want = {"4.5.0 deferred Protocol error: host H said: what is this (in reply to MAIL FROM "
 		 "command)"},
 	.hop = true},
@@ -154,7 +154,7 @@ static const struct dialog dialogs[] = {
 	.hop = true},
     {"rcpt silence", {{"RCPT", 0, "SILENCE"}}, SOON, .want = {LATE("sending RCPT TO")},
 	.hop = true},
-    {"rcpt garbage", {{"RCPT", 0, "what is this"}},
+    {"rcpt garbage", {{"RCPT", 0, "what is this|CLOSE"}},
 	.want = {"4.5.0 deferred Protocol error: host H said: what is this (in reply to RCPT TO "
 		 "command)"},
 	.hop = true},
@@ -171,7 +171,7 @@ static const struct dialog dialogs[] = {
     {"data close", {{"DATA", 0, "CLOSE"}}, .want = {LOST("sending DATA command")}, .hop = true},
     {"data silence", {{"DATA", 0, "SILENCE"}}, SOON, .want = {LATE("sending DATA command")},
 	.hop = true},
-    {"data garbage", {{"DATA", 0, "what is this"}},
+    {"data garbage", {{"DATA", 0, "what is this|CLOSE"}},
 	.want =
 	    {"4.5.0 deferred Protocol error: host H said: what is this (in reply to DATA command)"},
 	.hop = true},
@@ -191,7 +191,7 @@ static const struct dialog dialogs[] = {
 	.want = {SAID("4.3.2", "deferred", "421 4.3.2 bye", "end of DATA")}},
     {"dot close", {{".", 0, "CLOSE"}}, .want = {LOST(DOT)}, .hop = true},
     {"dot silence", {{".", 0, "SILENCE"}}, SOON, .want = {LATE(DOT)}, .hop = true},
-    {"dot garbage", {{".", 0, "what is this"}},
+    {"dot garbage", {{".", 0, "what is this|CLOSE"}},
 	.want =
 	    {"4.5.0 deferred Protocol error: host H said: what is this (in reply to end of DATA "
 	     "command)"},
