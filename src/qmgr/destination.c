@@ -140,6 +140,7 @@ qmgr_destinations_revive(struct qmgr *q)
 {
 	struct qmgr_destination *d, *next;
 
+	qmgr_relays_revive(q);
 	HASH_ITER (hh, q->destinations, d, next)
 		if (d->dead)
 			qmgr_destination_revive(d);
@@ -227,6 +228,7 @@ delivery_came_home(struct delivery *d)
 
 	PP_ON(q->loop);
 	q->deliveries--;
+	qmgr_relays_told(q, d);
 	/* First the next mail for the same connection, then the book-keeping of this one. */
 	qmgr_destination_ended(dest, d);
 	qmgr_message_settled(m, e, d);
@@ -311,6 +313,7 @@ send_out(struct qmgr_destination *dest, struct qmgr_entry *e)
 
 	d->loop_index = pick_loop(dest);
 	d->agent = dest->transport->agent->agent;
+	qmgr_relays_ask(q, d);
 	if (dest->transport->agent->ctx)
 		d->agent_ctx = dest->transport->agent->ctx[d->loop_index];
 	d->start_us = loop_wall_us();

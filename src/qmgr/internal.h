@@ -181,7 +181,8 @@ struct qmgr {
 	int sync_rc;
 	LIST_HEAD(, qmgr_shelved) shelved; /* waiting for another try */
 	unsigned filing;
-	struct index index; /* deferred mail */
+	struct qmgr_relay *relays; /* that are in trouble */
+	struct index index;        /* deferred mail */
 	uint32_t *wanted; /* slots of it whose details are to be read, from wanted_at to wanted_n */
 	size_t wanted_at, wanted_n, wanted_room;
 	bool loading[WANTED_BATCHES]; /* batches of them that are being read */
@@ -245,6 +246,13 @@ void qmgr_destinations_revive(struct qmgr *q);
 /* Sends out whatever may run now. */
 void qmgr_dispatch(struct qmgr *q, struct qmgr_transport *t);
 void qmgr_defer_entry(struct qmgr_entry *e, const struct status *why);
+
+/* relays.c. Before a delivery: which next hops of its list it leaves out; after it: how they were;
+ * and each may be tried again at once. */
+void qmgr_relays_ask(struct qmgr *q, struct delivery *d);
+void qmgr_relays_told(struct qmgr *q, const struct delivery *d);
+void qmgr_relays_revive(struct qmgr *q);
+void qmgr_relays_fini(struct qmgr *q);
 
 /* deferred.c. Adding one that is known moves it, and reads its details again. */
 void qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when);

@@ -491,6 +491,7 @@ qmgr_free(struct qmgr *q)
 	}
 	q->epoch->current = false;
 	qmgr_epoch_unref(q->epoch);
+	qmgr_relays_fini(q);
 	qmgr_deferred_fini(q);
 	qmgr_hand_free(q);
 	mem_free(q);
