@@ -188,18 +188,6 @@ key_sender(
 }
 
 void
-key_sasl_password(
-    struct arena *a, struct str sender, struct str nexthop, struct str host, struct map_keys *to)
-{
-	to->n = 0;
-	if (sender.n > 0)
-		add(to, arena_lower(a, sender), false);
-	add(to, arena_lower(a, nexthop), false);
-	if (!str_caseeq(host, nexthop))
-		add(to, arena_lower(a, host), false);
-}
-
-void
 key_tls_policy(struct arena *a, struct str nexthop, struct map_keys *to)
 {
 	struct str s = arena_lower(a, nexthop);

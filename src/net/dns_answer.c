@@ -58,7 +58,7 @@ be16(const uint8_t *p)
 }
 
 bool
-dns_answer_name_valid(struct str name)
+resolver_name_valid(struct str name)
 {
 	struct str rest = name, label = {0};
 	bool number = true;
@@ -308,7 +308,7 @@ take_mx(struct dns_answer *a, const struct message *m, const struct record *r, b
 		*null_mx = *null_mx || r->n == 3;
 		return r->n == 3;
 	}
-	if (!dns_answer_name_valid(str_of(host)))
+	if (!resolver_name_valid(str_of(host)))
 		return false;
 	insert_mx(a, be16(r->data), host);
 	return true;
@@ -320,7 +320,7 @@ take_ptr(struct dns_answer *a, const struct message *m, const struct record *r)
 	char host[NAME_TEXT];
 	size_t at = (size_t)(r->data - m->p), end = at + r->n;
 
-	if (!read_name(m, &at, host) || at != end || !dns_answer_name_valid(str_of(host)))
+	if (!read_name(m, &at, host) || at != end || !resolver_name_valid(str_of(host)))
 		return false;
 	if (a->n == 0)
 		memcpy(a->name, host, strlen(host) + 1);

@@ -25,6 +25,3 @@ dns_answer_read(struct dns_answer *a, struct str message, const char *name, enum
 /* An answer that is a failure; text NULL = the usual one. */
 void dns_answer_fail(struct dns_answer *a, enum resolver_result result, const char *text);
 void dns_answer_fini(struct dns_answer *a);
-
-/* Letters, digits, `-`, `_` in labels of 1..63, 253 in all, the last one not a number. */
-bool dns_answer_name_valid(struct str name);

@@ -338,7 +338,7 @@ refuse(struct resolver_query *q, struct str name)
 		    q, RESOLVER_TRY_AGAIN, "Host not found, try again (too many look-ups at once)");
 		return true;
 	}
-	if (!dns_answer_name_valid(name)) {
+	if (!resolver_name_valid(name)) {
 		query_answer(q, RESOLVER_NOT_FOUND, "Invalid host or domain name");
 		return true;
 	}

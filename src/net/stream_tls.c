@@ -314,8 +314,31 @@ stream_tls_shutdown(struct stream *s)
 	t->phase = DOWN;
 }
 
-static void
-attach(struct stream *s, const char *name, struct tls_session *resume)
+/* What this connection asks for beyond its context; what cannot be had ends the handshake. */
+static int
+demand(struct stream_tls *t, const struct tls_client *client)
+{
+	struct tls_target to = {.ssl = t->ssl};
+	struct buf err;
+	bool old = t->context->old;
+	int rc = 0;
+
+	buf_init(&err, sizeof(t->error) - 1);
+	if (client && client->protocols)
+		rc = tls_set_protocols(to, client->protocols, &old, &err);
+	if (rc == 0 && client && (client->protocols || client->ciphers || client->exclude))
+		rc = tls_set_ciphers(to, client->ciphers ? client->ciphers : t->context->grade,
+		    client->exclude ? client->exclude : t->context->exclude, old, &err);
+	if (rc == 0)
+		rc = tls_use_anchors(t->ssl, t->context, client, &err);
+	ERR_clear_error();
+	snprintf(t->error, sizeof(t->error), "%s", buf_cstr(&err));
+	buf_fini(&err);
+	return rc < 0 ? -EPROTO : 0;
+}
+
+static int
+attach(struct stream *s, const struct tls_client *client)
 {
 	struct stream_tls *t = s->tls;
 	BIO *bio = BIO_new(t->context->bio);
@@ -328,18 +351,20 @@ attach(struct stream *s, const char *name, struct tls_session *resume)
 	SSL_set_app_data(t->ssl, t);
 	if (t->context->server) {
 		SSL_set_accept_state(t->ssl);
-		return;
+		return 0;
 	}
 	SSL_set_connect_state(t->ssl);
-	if (name && name[0] && SSL_set_tlsext_host_name(t->ssl, name) != 1)
+	if (client && client->name && client->name[0] &&
+	    SSL_set_tlsext_host_name(t->ssl, client->name) != 1)
 		ERR_clear_error(); /* longer than SNI allows: none is sent */
-	if (resume && SSL_set_session(t->ssl, resume->session) != 1)
+	if (client && client->resume && SSL_set_session(t->ssl, client->resume->session) != 1)
 		ERR_clear_error(); /* a session of another version of the context: full handshake */
+	return demand(t, client);
 }
 
 void
-stream_start_tls(struct stream *s, struct tls_context *tls, const char *name,
-    struct tls_session *resume, void (*done)(void *ctx, int err), void *ctx)
+stream_start_tls(struct stream *s, struct tls_context *tls, const struct tls_client *client,
+    void (*done)(void *ctx, int err), void *ctx)
 {
 	struct stream_tls *t = MEM_NEW(struct stream_tls);
 
@@ -361,8 +386,8 @@ stream_start_tls(struct stream *s, struct tls_context *tls, const char *name,
 	buf_clear(&s->out);
 	s->flushed = 0;
 	s->tls = t;
-	attach(s, name, resume);
-	if (!tls->server) {
+	t->failed = attach(s, client);
+	if (!tls->server && !t->failed) {
 		t->failed = handshake(s);
 		stream_transmit(s);
 	}

@@ -13,18 +13,35 @@
 #include "pp/base/mem.h"
 #include "tls_internal.h"
 
+enum { DEPTH = 9 };
+
+static const char *const levels[] = {
+    [TLS_NONE] = "none",
+    [TLS_MAY] = "may",
+    [TLS_ENCRYPT] = "encrypt",
+    [TLS_FINGERPRINT] = "fingerprint",
+    [TLS_DANE] = "dane",
+    [TLS_DANE_ONLY] = "dane-only",
+    [TLS_VERIFY] = "verify",
+    [TLS_SECURE] = "secure",
+};
+
 int
 tls_level_parse(const char *word, enum tls_level *ret)
 {
-	static const char *const words[] = {"none", "may", "encrypt", "verify", "secure"};
-
-	for (size_t i = 0; i < PP_COUNT(words); i++) {
-		if (str_caseeq(str_of(word), str_of(words[i]))) {
+	for (size_t i = 0; i < PP_COUNT(levels); i++) {
+		if (str_caseeq(str_of(word), str_of(levels[i]))) {
 			*ret = (enum tls_level)i;
 			return 0;
 		}
 	}
 	return -EINVAL;
+}
+
+const char *
+tls_level_word(enum tls_level level)
+{
+	return levels[level];
 }
 
 void
@@ -44,16 +61,6 @@ tls_reason(char *to, size_t size, const char *otherwise)
 	ERR_clear_error();
 }
 
-static int
-fail(struct buf *err, const char *what, const char *path)
-{
-	char why[160];
-
-	tls_reason(why, sizeof(why), "unknown reason");
-	buf_printf(err, "cannot load %s %s: %s", what, path, why);
-	return -EINVAL;
-}
-
 /* The daemon has nobody to ask. */
 static int
 no_passphrase(char *to, int size, int writing, void *ctx)
@@ -63,76 +70,18 @@ no_passphrase(char *to, int size, int writing, void *ctx)
 }
 
 static void
-remember(struct tls_context *c, size_t i, const char *path)
-{
-	if (path == NULL || path[0] == '\0')
-		return;
-	c->files[i].path = mem_strdup(path);
-	if (stat(path, &c->files[i].st) < 0)
-		c->files[i].st = (struct stat){0};
-}
-
-static int
-load_identity(struct tls_context *c, const struct tls_options *o, struct buf *err)
-{
-	const char *key = o->key_file && o->key_file[0] ? o->key_file : o->cert_file;
-
-	if (o->cert_file == NULL || o->cert_file[0] == '\0') {
-		if (!o->server)
-			return 0;
-		buf_adds(
-		    err, "TLS needs a certificate: set smtpd_tls_cert_file and smtpd_tls_key_file");
-		return -EINVAL;
-	}
-	/* Stat before reading: a change in between is then seen as one. */
-	remember(c, 0, o->cert_file);
-	remember(c, 1, key);
-	ERR_clear_error();
-	if (SSL_CTX_use_certificate_chain_file(c->ctx, o->cert_file) != 1)
-		return fail(err, "certificate file", o->cert_file);
-	if (SSL_CTX_use_PrivateKey_file(c->ctx, key, SSL_FILETYPE_PEM) != 1)
-		return fail(err, "key file", key);
-	if (SSL_CTX_check_private_key(c->ctx) != 1)
-		return fail(err, "key file", key);
-	return 0;
-}
-
-static int
-load_authorities(struct tls_context *c, const struct tls_options *o, struct buf *err)
-{
-	const char *file = o->ca_file && o->ca_file[0] ? o->ca_file : NULL;
-	const char *path = o->ca_path && o->ca_path[0] ? o->ca_path : NULL;
-	struct stat st;
-
-	if (o->server)
-		return 0; /* no client certificate is asked for */
-	if (file == NULL && path == NULL) {
-		SSL_CTX_set_default_verify_paths(c->ctx);
-		ERR_clear_error();
-		return 0;
-	}
-	remember(c, 2, file);
-	ERR_clear_error();
-	if (file && SSL_CTX_load_verify_file(c->ctx, file) != 1)
-		return fail(err, "CA file", file);
-	if (path && (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))) {
-		buf_printf(err, "cannot use CA directory %s: it is no directory", path);
-		return -EINVAL;
-	}
-	if (path && SSL_CTX_load_verify_dir(c->ctx, path) != 1)
-		return fail(err, "CA directory", path);
-	return 0;
-}
-
-static void
 context_freed(struct snap *snap)
 {
 	struct tls_context *c = PP_CONTAINER(snap, struct tls_context, snap);
 
 	SSL_CTX_free(c->ctx);
 	BIO_meth_free(c->bio);
-	for (size_t i = 0; i < TLS_FILES; i++)
+	for (size_t i = 0; i < c->file_count; i++)
 		mem_free(c->files[i].path);
+	for (size_t i = 0; i < c->anchor_count; i++)
+		OPENSSL_free(c->anchors[i].der);
+	mem_free((char *)(uintptr_t)c->grade);
+	mem_free((char *)(uintptr_t)c->exclude);
 	mem_free(c);
 }
 
@@ -158,6 +107,7 @@ set_manners(struct tls_context *c)
 		    c->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 		SSL_CTX_sess_set_new_cb(c->ctx, stream_tls_new_session);
 		SSL_CTX_set_verify(c->ctx, SSL_VERIFY_PEER, tls_verify);
+		PP_ASSERT(SSL_CTX_dane_enable(c->ctx) == 1);
 	}
 }
 
@@ -165,7 +115,8 @@ int
 tls_context_new_blk(const struct tls_options *o, struct tls_context **ret, struct buf *err)
 {
 	struct tls_context *c = MEM_NEW(struct tls_context);
-	bool old;
+	struct tls_target to;
+	int depth = o->verify_depth > 0 ? o->verify_depth : DEPTH;
 	int rc = 0;
 
 	snap_init(&c->snap, context_freed);
@@ -174,13 +125,18 @@ tls_context_new_blk(const struct tls_options *o, struct tls_context **ret, struc
 	c->ctx = SSL_CTX_new(o->server ? TLS_server_method() : TLS_client_method());
 	PP_ASSERT(c->ctx != NULL);
 	set_manners(c);
-	rc = tls_set_protocols(c->ctx, o->protocols, &old, err);
+	/* Postfix counts issuers, OpenSSL what lies between the peer and the last of them. */
+	SSL_CTX_set_verify_depth(c->ctx, depth - 1);
+	to = (struct tls_target){.ctx = c->ctx};
+	c->grade = mem_strdup(o->ciphers ? o->ciphers : "");
+	c->exclude = mem_strdup(o->exclude_ciphers ? o->exclude_ciphers : "");
+	rc = tls_set_protocols(to, o->protocols, &c->old, err);
 	if (rc == 0)
-		rc = tls_set_ciphers(c->ctx, o->ciphers, o->exclude_ciphers, old, err);
+		rc = tls_set_ciphers(to, o->ciphers, o->exclude_ciphers, c->old, err);
 	if (rc == 0)
-		rc = load_identity(c, o, err);
+		rc = tls_load_identity(c, o, err);
 	if (rc == 0)
-		rc = load_authorities(c, o, err);
+		rc = tls_load_authorities(c, o, err);
 	ERR_clear_error();
 	if (rc < 0)
 		tls_context_unref(c);
@@ -205,12 +161,10 @@ tls_context_unref(struct tls_context *c)
 bool
 tls_context_stale_blk(const struct tls_context *c)
 {
-	for (size_t i = 0; i < TLS_FILES; i++) {
+	for (size_t i = 0; i < c->file_count; i++) {
 		const struct stat *was = &c->files[i].st;
 		struct stat is = {0};
 
-		if (c->files[i].path == NULL)
-			continue;
 		if (stat(c->files[i].path, &is) < 0)
 			continue; /* being replaced: what is loaded still works */
 		if (is.st_ino != was->st_ino || is.st_dev != was->st_dev ||

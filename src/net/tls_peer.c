@@ -105,11 +105,28 @@ describe_details(SSL *ssl, struct tls_info *ret)
 		    key);
 }
 
+/* Who signed the last certificate that was shown: the authority that is not known here. A name out
+ * of a certificate is hostile: it goes into a log line. */
+static void
+describe_issuer(SSL *ssl, char *to, size_t size)
+{
+	STACK_OF(X509) *chain = SSL_get_peer_cert_chain(ssl);
+	int n = sk_X509_num(chain);
+
+	if (n <= 0)
+		return;
+	X509_NAME_oneline(X509_get_issuer_name(sk_X509_value(chain, n - 1)), to, (int)size);
+	for (; *to; to++)
+		if ((unsigned char)*to < ' ' || (unsigned char)*to > '~')
+			*to = '?';
+}
+
 void
 tls_describe(SSL *ssl, struct tls_info *ret)
 {
 	const SSL_CIPHER *cipher = SSL_get_current_cipher(ssl);
 	long verdict = SSL_get_verify_result(ssl);
+	uint8_t usage = 0;
 
 	*ret = (struct tls_info){0};
 	snprintf(ret->protocol, sizeof(ret->protocol), "%s", SSL_get_version(ssl));
@@ -124,6 +141,12 @@ tls_describe(SSL *ssl, struct tls_info *ret)
 	else if (!ret->peer_trusted)
 		snprintf(ret->trust_error, sizeof(ret->trust_error), "%s",
 		    X509_verify_cert_error_string(verdict));
+	/* RFC 7671 5.1: a certificate that its own record names needs no other name. OpenSSL tells
+	 * nothing of a resumed session, which was good when it was made. */
+	ret->by_name = !ret->resumed;
+	if (SSL_get0_dane_tlsa(ssl, &usage, NULL, NULL, NULL, NULL) >= 0)
+		ret->by_name = usage != 3;
+	describe_issuer(ssl, ret->issuer, sizeof(ret->issuer));
 	describe_details(ssl, ret);
 }
 
@@ -173,9 +196,12 @@ list_names(X509 *cert, struct buf *seen)
 }
 
 bool
-tls_peer_matches(const struct tls_info *i, const char *const *names, size_t n, struct buf *seen)
+tls_peer_matches(
+    const struct tls_info *i, const char *const *names, size_t n, bool is_wide, struct buf *seen)
 {
 	X509 *cert = (X509 *)(uintptr_t)i->peer;
+	unsigned flags = X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+			 (is_wide ? X509_CHECK_FLAG_MULTI_LABEL_WILDCARDS : 0);
 
 	if (cert == NULL)
 		return false;
@@ -195,8 +221,7 @@ tls_peer_matches(const struct tls_info *i, const char *const *names, size_t n, s
 				return true;
 			continue;
 		}
-		if (X509_check_host(
-			cert, name.p, name.n, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, NULL) == 1)
+		if (X509_check_host(cert, name.p, name.n, flags, NULL) == 1)
 			return true;
 	}
 	return false;

@@ -80,10 +80,33 @@ parse_protocols(const char *protocols, unsigned *ret, struct buf *err)
 	return 0;
 }
 
+static bool
+set_versions(struct tls_target to, int first, int last)
+{
+	if (to.ssl)
+		return SSL_set_min_proto_version(to.ssl, versions[first].version) == 1 &&
+		       SSL_set_max_proto_version(to.ssl, versions[last].version) == 1;
+	return SSL_CTX_set_min_proto_version(to.ctx, versions[first].version) == 1 &&
+	       SSL_CTX_set_max_proto_version(to.ctx, versions[last].version) == 1;
+}
+
+static void
+switch_off(struct tls_target to, uint64_t off)
+{
+	if (to.ssl) {
+		SSL_clear_options(to.ssl, SSL_OP_NO_SSL_MASK);
+		SSL_set_options(to.ssl, off);
+	} else {
+		SSL_CTX_clear_options(to.ctx, SSL_OP_NO_SSL_MASK);
+		SSL_CTX_set_options(to.ctx, off);
+	}
+}
+
 int
-tls_set_protocols(SSL_CTX *ctx, const char *protocols, bool *ret_old, struct buf *err)
+tls_set_protocols(struct tls_target to, const char *protocols, bool *ret_old, struct buf *err)
 {
 	unsigned in;
+	uint64_t off = 0;
 	int first = 0, last = 0, rc;
 
 	/* RFC 8996: nothing below 1.2 unless it is asked for. */
@@ -96,12 +119,10 @@ tls_set_protocols(SSL_CTX *ctx, const char *protocols, bool *ret_old, struct buf
 			last = v;
 		}
 	}
-	SSL_CTX_clear_options(ctx, SSL_OP_NO_SSL_MASK);
 	for (int v = first; v <= last; v++)
-		if (!(in & (1u << v)))
-			SSL_CTX_set_options(ctx, versions[v].off);
-	if (SSL_CTX_set_min_proto_version(ctx, versions[first].version) != 1 ||
-	    SSL_CTX_set_max_proto_version(ctx, versions[last].version) != 1) {
+		off |= in & (1u << v) ? 0 : versions[v].off;
+	switch_off(to, off);
+	if (!set_versions(to, first, last)) {
 		buf_printf(err, "\"%s\": this OpenSSL lacks one of these protocols", protocols);
 		return -EINVAL;
 	}
@@ -122,23 +143,51 @@ static const struct {
     {"high", "HIGH:!aNULL:!eNULL:@STRENGTH", 2},
 };
 
+static int
+find_grade(const char *grade, struct buf *err)
+{
+	if (grade == NULL || grade[0] == '\0')
+		grade = "medium";
+	for (size_t i = 0; i < PP_COUNT(grades); i++)
+		if (str_caseeq(str_of(grades[i].grade), str_of(grade)))
+			return (int)i;
+	buf_printf(
+	    err, "unknown cipher grade \"%s\"; known are null export low medium high", grade);
+	return -EINVAL;
+}
+
 int
-tls_set_ciphers(SSL_CTX *ctx, const char *grade, const char *exclude, bool old, struct buf *err)
+tls_client_check(const struct tls_client *c, struct buf *err)
+{
+	unsigned in;
+	int rc = c->protocols ? parse_protocols(c->protocols, &in, err) : 0;
+
+	if (rc == 0 && c->ciphers)
+		rc = find_grade(c->ciphers, err);
+	return rc < 0 ? rc : 0;
+}
+
+static bool
+set_list(struct tls_target to, int level, const char *list)
+{
+	if (to.ssl) {
+		SSL_set_security_level(to.ssl, level);
+		return SSL_set_cipher_list(to.ssl, list) == 1;
+	}
+	SSL_CTX_set_security_level(to.ctx, level);
+	return SSL_CTX_set_cipher_list(to.ctx, list) == 1;
+}
+
+int
+tls_set_ciphers(
+    struct tls_target to, const char *grade, const char *exclude, bool old, struct buf *err)
 {
 	struct buf list;
 	struct str rest = str_of(exclude), word;
-	size_t i = 0;
-	int rc = 0;
+	int i = find_grade(grade, err), rc = 0;
 
-	if (grade == NULL || grade[0] == '\0')
-		grade = "medium";
-	while (i < PP_COUNT(grades) && !str_caseeq(str_of(grades[i].grade), str_of(grade)))
-		i++;
-	if (i == PP_COUNT(grades)) {
-		buf_printf(err,
-		    "unknown cipher grade \"%s\"; known are null export low medium high", grade);
-		return -EINVAL;
-	}
+	if (i < 0)
+		return i;
 	buf_init(&list, 4096);
 	buf_adds(&list, grades[i].ciphers);
 	while (rc == 0 && str_token(&rest, ", :\t\r\n", &word)) {
@@ -147,9 +196,9 @@ tls_set_ciphers(SSL_CTX *ctx, const char *grade, const char *exclude, bool old, 
 				rc = -EINVAL;
 		buf_printf(&list, ":!%.*s", STR_FMT(word));
 	}
-	SSL_CTX_set_security_level(ctx, old ? 0 : grades[i].level);
-	if (rc < 0 || buf_overflowed(&list) || SSL_CTX_set_cipher_list(ctx, buf_cstr(&list)) != 1) {
-		buf_printf(err, "no cipher is left of grade %s without \"%s\"", grade,
+	if (rc < 0 || buf_overflowed(&list) ||
+	    !set_list(to, old ? 0 : grades[i].level, buf_cstr(&list))) {
+		buf_printf(err, "no cipher is left of grade %s without \"%s\"", grades[i].grade,
 		    exclude ? exclude : "");
 		rc = -EINVAL;
 	}

@@ -59,7 +59,8 @@ smtp_cache_put(struct smtp_session *ss)
 	int64_t left = p->smtp_connection_reuse_time_limit - (loop_now(s->loop) - ss->created);
 	int64_t idle = p->smtp_connection_cache_time_limit;
 
-	if (s->is_stopping || ss->setup != s->setup || ss->is_broken || !is_wanted(ss))
+	if (s->is_stopping || ss->setup != s->setup || ss->is_broken || !ss->o.policy.is_reused ||
+	    !is_wanted(ss))
 		return false;
 	if (left <= 0 || idle <= 0)
 		return false;

@@ -143,7 +143,35 @@ smtp_error_tls_context(struct arena *a, const char *why)
 struct status
 smtp_error_untrusted(struct arena *a, const char *why)
 {
-	return status_make(a, STATUS_TEMP, 7, 5, "Server certificate not trusted: %s", why);
+	return status_make(a, STATUS_TEMP, 7, 5, "Server certificate not verified: %s", why);
+}
+
+struct status
+smtp_error_tls_policy(struct arena *a, const char *tables, const char *key, const char *why)
+{
+	return status_make(a, STATUS_TEMP, 7, 5,
+	    "client TLS configuration problem: smtp_tls_policy_maps = %s, entry of \"%s\": %s",
+	    tables, key, why);
+}
+
+struct status
+smtp_error_policy_map(struct arena *a, const char *why)
+{
+	return status_make(a, STATUS_TEMP, 7, 5, "client TLS configuration problem: %s", why);
+}
+
+struct status
+smtp_error_early(struct arena *a, struct smtp_peer peer)
+{
+	return status_make(a, STATUS_TEMP, 7, 0,
+	    "host %s replied to a command inside TLS before it was sent", peer.name);
+}
+
+struct status
+smtp_error_fingerprint(struct arena *a, const char *seen)
+{
+	return status_make(a, STATUS_TEMP, 7, 5,
+	    "Server certificate not verified: its fingerprint is %s", *seen ? seen : "not known");
 }
 
 struct status

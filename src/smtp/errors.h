@@ -48,6 +48,12 @@ struct status smtp_error_tls_not_offered(struct arena *a, struct smtp_peer peer)
 struct status smtp_error_tls_refused(struct arena *a, struct smtp_peer peer, const struct reply *r);
 struct status smtp_error_tls_handshake(struct arena *a, const char *why);
 struct status smtp_error_tls_context(struct arena *a, const char *why);
+/* An entry of smtp_tls_policy_maps, and the tables themselves. */
+struct status
+smtp_error_tls_policy(struct arena *a, const char *tables, const char *key, const char *why);
+struct status smtp_error_policy_map(struct arena *a, const char *why);
+struct status smtp_error_early(struct arena *a, struct smtp_peer peer);
+struct status smtp_error_fingerprint(struct arena *a, const char *seen);
 struct status smtp_error_untrusted(struct arena *a, const char *why);
 struct status
 smtp_error_wrong_name(struct arena *a, const char *const *names, size_t n, const char *seen);

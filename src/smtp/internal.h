@@ -23,17 +23,28 @@ struct smtp_tls {
 	struct tls_context *context; /* NULL: made when first needed */
 };
 
+/* What a connection must prove. Strings NULL: what the parameters say. */
+struct smtp_policy {
+	enum tls_level level;
+	const char *protocols, *ciphers, *exclude;
+	const char *match;         /* names or fingerprints */
+	const char *servername;    /* SNI */
+	const char *trust_anchors; /* files */
+	bool is_reused;            /* the connection may serve other mail */
+};
+
 struct smtp_service {
 	const char *name;    /* of the row */
 	const char *program; /* "smtp", "relay/smtp": of the log lines */
 	const struct service *row;
 	const struct params *p;
-	enum tls_level level;
-	size_t tls_may, tls_must; /* in setup->tls: opportunistic, mandatory */
-	struct map *passwords;    /* NULL: no AUTH */
-	unsigned port;            /* smtp_tcp_port */
-	int family;               /* AF_INET, AF_INET6, AF_UNSPEC: inet_protocols */
-	int prefer;               /* the same: smtp_address_preference */
+	struct smtp_policy policy; /* where no table says otherwise */
+	struct map *policies;      /* smtp_tls_policy_maps, or NULL */
+	size_t tls_may, tls_must;  /* in setup->tls: opportunistic, mandatory */
+	struct map *passwords;     /* NULL: no AUTH */
+	unsigned port;             /* smtp_tcp_port */
+	int family;                /* AF_INET, AF_INET6, AF_UNSPEC: inet_protocols */
+	int prefer;                /* the same: smtp_address_preference */
 	bool use_dns, use_native;
 	bool is_lmtp;
 	struct sockaddr_storage bind4, bind6; /* AF_UNSPEC: none */
@@ -58,6 +69,19 @@ const struct smtp_service *smtp_setup_find(const struct smtp_setup *su, const st
 bool smtp_setup_owns(const struct smtp_setup *su, const char *address);
 bool smtp_setup_listens(const struct smtp_setup *su, unsigned port);
 
+/* setup_tls.c: fills in what of a service is about TLS. */
+int smtp_setup_tls_blk(struct smtp_setup *su, struct smtp_service *sv, struct buf *err);
+
+/* ---- policy.c ---- */
+
+/* Reads an entry of smtp_tls_policy_maps; strings live in the arena. NULL, or what is wrong. */
+const char *smtp_policy_parse(
+    struct arena *a, const struct smtp_service *sv, struct str text, struct smtp_policy *po);
+/* The names or fingerprints that the level asks for. */
+const char *smtp_policy_match(const struct smtp_policy *po, const struct params *p);
+/* Tells policies apart, for sessions to resume. */
+const char *smtp_policy_key(struct arena *a, const struct smtp_policy *po);
+
 /* ---- tls_slot.c: contexts of this loop, re-made when files change; TLS sessions to resume ---- */
 
 struct smtp_tls_slot;
@@ -71,8 +95,10 @@ void smtp_tls_slots_new(struct smtp *s);
 /* Returns who still waits: to be called with neither context nor error when there are new slots. */
 struct smtp_tls_wait *smtp_tls_slots_free(struct smtp *s);
 /* The context at hand, or NULL: then done comes later (c NULL: error says why). The context is the
- * slot's: take a reference to keep it over a return to the loop. */
-struct tls_context *smtp_tls_slot_get(struct smtp *s, size_t index, struct smtp_tls_wait *w);
+ * slot's: take a reference to keep it over a return to the loop. anchors: files of a policy, or
+ * NULL. */
+struct tls_context *
+smtp_tls_slot_get(struct smtp *s, size_t index, const char *anchors, struct smtp_tls_wait *w);
 void smtp_tls_slot_cancel(struct smtp_tls_wait *w);
 /* NULL = none. The result is the store's. */
 struct tls_session *smtp_tls_resume(struct smtp *s, const char *key);
@@ -105,7 +131,7 @@ struct smtp_session_options {
 	const struct smtp_target *target;
 	const char *identity;        /* whose credentials: the sender, or "" */
 	const char *user, *password; /* NULL: no AUTH */
-	enum tls_level level;
+	struct smtp_policy policy;
 	bool implicit_tls;
 	struct tls_context *tls; /* NULL: no TLS, whatever is offered */
 };
@@ -157,6 +183,8 @@ void smtp_session_close(struct smtp_session *ss);
 
 void smtp_session_starttls_replied(struct smtp_session *ss);
 void smtp_session_tls_begin(struct smtp_session *ss);
+/* Of the TLS session, to resume it. */
+const char *smtp_session_tls_key(struct smtp_session *ss);
 void smtp_session_auth(struct smtp_session *ss);
 void smtp_session_auth_replied(struct smtp_session *ss);
 
@@ -222,9 +250,11 @@ struct smtp_job {
 	unsigned addresses, sessions; /* tried at this hop */
 	struct status lookup;         /* why a host gave no address */
 	/* What a session needs. */
-	struct map_query password_query;
-	struct map_key password_keys[MAP_KEYS_MAX + 1];
-	bool is_asking;        /* password_query runs */
+	struct map_query question; /* to the table of policies, then to that of passwords */
+	struct map_key keys[MAP_KEYS_MAX + 3];
+	bool is_asking;            /* the question runs */
+	struct smtp_policy policy; /* of this hop, when has_policy */
+	bool has_policy;
 	char *user, *password; /* found; wiped when handed on */
 	struct smtp_tls_wait tls_wait;
 	bool is_plain; /* this address once more, without TLS */
@@ -236,7 +266,7 @@ struct smtp_job {
 	struct status trouble;
 	enum smtp_trouble kind;
 	enum delivery_cause cause; /* of the last trouble */
-	bool is_dead;              /* settled; waits for password_query */
+	bool is_dead;              /* settled; waits for an answer */
 };
 
 static inline struct smtp_hop *
@@ -295,6 +325,7 @@ struct smtp {
 	struct lane *slow, *sasl;
 	struct smtp_setup *setup;
 	struct smtp_tls_slot *slots; /* one per setup->tls */
+	struct smtp_tls_slot *more;  /* for trust anchors of policies, newest first */
 	struct smtp_resumable *resumable;
 	struct smtp_job *jobs;
 	struct smtp_session *idle; /* newest first */

@@ -58,7 +58,7 @@ finish(struct smtp_job *j)
 	smtp_tls_slot_cancel(&j->tls_wait);
 	unlink_job(j);
 	if (j->is_asking)
-		j->is_dead = true; /* on_password frees it */
+		j->is_dead = true; /* the answer frees it */
 	else
 		smtp_job_free(j);
 	delivery_done(d);
@@ -268,6 +268,7 @@ start_hop(struct smtp_job *j)
 
 	j->is_hop_bad = false;
 	j->addresses = j->sessions = 0;
+	j->has_policy = false;
 	j->target = j->target_count = j->mx_next = j->mx_count = 0;
 	if (!*hop->host) {
 		struct status st = smtp_error_syntax(&j->arena, hop->text);

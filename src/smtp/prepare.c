@@ -1,9 +1,10 @@
 /*
- * What a session needs before it may connect: the credentials for this server and a TLS context.
+ * What a session needs before it may connect: the policy of the next hop, the credentials for this
+ * server and a TLS context.
  *
- * Both may have to be read from files, so both are asked for before the connection is made: a
- * server is not kept waiting for our disk, and a password file that cannot be read ends the
- * delivery before anything was sent in the wrong way.
+ * All may have to be read from files, so all is asked for before the connection is made: a server
+ * is not kept waiting for our disk, and a table that cannot be read ends the delivery before
+ * anything was sent in the wrong way.
  */
 #include "internal.h"
 #include "pp/map/key.h"
@@ -13,6 +14,12 @@ is_implicit(const struct smtp_job *j)
 {
 	/* Port 465 speaks TLS from the first byte (RFC 8314 3.3), told so or not. */
 	return j->svc->p->smtp_tls_wrappermode || j->hops[j->hop].port == 465;
+}
+
+static enum tls_level
+level_of(const struct smtp_job *j)
+{
+	return j->is_plain ? TLS_NONE : j->policy.level;
 }
 
 static void
@@ -25,13 +32,14 @@ start_session(struct smtp_job *j, struct tls_context *tls)
 	    .identity = j->identity,
 	    .user = j->user,
 	    .password = j->password,
-	    .level = j->is_plain ? TLS_NONE : j->svc->level,
+	    .policy = j->policy,
 	    .implicit_tls = is_implicit(j),
 	    .tls = tls,
 	};
 
-	if (o.implicit_tls && o.level < TLS_ENCRYPT)
-		o.level = TLS_ENCRYPT;
+	o.policy.level = level_of(j);
+	if (o.implicit_tls && o.policy.level < TLS_ENCRYPT)
+		o.policy.level = TLS_ENCRYPT;
 	j->target++;
 	j->addresses++;
 	j->is_plain = false;
@@ -64,7 +72,7 @@ on_context(struct smtp_tls_wait *w, struct tls_context *c, const char *error)
 static void
 find_context(struct smtp_job *j)
 {
-	enum tls_level level = j->is_plain ? TLS_NONE : j->svc->level;
+	enum tls_level level = level_of(j);
 	const struct smtp_service *sv = j->svc;
 	struct tls_context *c;
 
@@ -83,9 +91,29 @@ find_context(struct smtp_job *j)
 	}
 	j->tls_wait.done = on_context;
 	c = smtp_tls_slot_get(j->smtp,
-	    level == TLS_MAY && !is_implicit(j) ? sv->tls_may : sv->tls_must, &j->tls_wait);
+	    level == TLS_MAY && !is_implicit(j) ? sv->tls_may : sv->tls_must,
+	    j->policy.trust_anchors, &j->tls_wait);
 	if (c)
 		start_session(j, c);
+}
+
+/* An answer of a table came. False: the delivery is over meanwhile, and the job gone. */
+static bool
+answered(struct smtp_job *j)
+{
+	map_query_fini(&j->question);
+	j->is_asking = false;
+	if (!j->is_dead)
+		return true;
+	smtp_job_free(j);
+	return false;
+}
+
+static void
+ask(struct smtp_job *j, struct map *m, unsigned n, void (*done)(struct map_query *))
+{
+	j->is_asking = true;
+	map_find(m, j->smtp->slow, &j->question, j->keys, n, done);
 }
 
 /* "user:password"; the password may hold colons. */
@@ -104,7 +132,7 @@ take_password(struct smtp_job *j, struct str value)
 static void
 on_password(struct map_query *q)
 {
-	struct smtp_job *j = PP_CONTAINER(q, struct smtp_job, password_query);
+	struct smtp_job *j = PP_CONTAINER(q, struct smtp_job, question);
 	struct str value = buf_str(&q->value);
 	struct status st = {0};
 
@@ -112,43 +140,95 @@ on_password(struct map_query *q)
 		st = smtp_error_password_map(&j->arena, buf_cstr(&q->value));
 	else if (q->result > 0 && !take_password(j, value))
 		st = smtp_error_password_entry(
-		    &j->arena, arena_str(&j->arena, j->password_keys[q->hit].text));
+		    &j->arena, arena_str(&j->arena, j->keys[q->hit].text));
 	if (value.n > 0)
 		explicit_bzero((char *)(uintptr_t)value.p, value.n);
-	map_query_fini(q);
-	j->is_asking = false;
-	if (j->is_dead)
-		smtp_job_free(j);
-	else if (st.cls == STATUS_NONE)
+	if (!answered(j))
+		return;
+	if (st.cls == STATUS_NONE)
 		find_context(j);
 	else
 		smtp_job_give_up(
 		    j, &st, CAUSE_AUTH); /* never without the password it should have */
 }
 
-void
-smtp_prepare(struct smtp_job *j)
+static void
+add_key(struct smtp_job *j, unsigned *n, const char *text)
+{
+	j->keys[(*n)++] = (struct map_key){.text = arena_lower(&j->arena, str_of(text))};
+}
+
+/* Postfix's order: the sender where credentials go by sender (with its extension, without, its
+ * domain), the host that is really connected to, the next hop as given; and, unlike Postfix, its
+ * host without port and brackets. */
+static void
+find_password(struct smtp_job *j)
 {
 	const struct smtp_hop *hop = smtp_job_hop(j);
-	char *host = arena_strdup(&j->arena, j->targets[j->target].host);
+	const char *host = j->targets[j->target].host;
 	struct map_keys keys = {0};
-	unsigned n;
+	unsigned n = 0;
 
 	if (!j->svc->passwords) {
 		find_context(j);
 		return;
 	}
-	/* The sender when credentials go by sender, the next hop as given, its host, and the host
-	 * that is really connected to. */
-	key_sasl_password(
-	    &j->arena, str_of(j->identity), str_of(hop->text), str_of(hop->host), &keys);
-	for (n = 0; n < keys.n; n++)
-		j->password_keys[n] = keys.a[n];
-	for (char *c = host; *c; c++)
-		*c = str_lower(*c);
-	if (!str_caseeq(str_of(host), str_of(hop->host)))
-		j->password_keys[n++] = (struct map_key){.text = str_of(host)};
-	j->is_asking = true;
-	map_find(
-	    j->svc->passwords, j->smtp->slow, &j->password_query, j->password_keys, n, on_password);
+	if (*j->identity)
+		key_address(
+		    &j->arena, str_of(j->identity), j->svc->p->recipient_delimiter, false, &keys);
+	for (; n < keys.n; n++)
+		j->keys[n] = keys.a[n];
+	add_key(j, &n, host);
+	if (!str_caseeq(str_of(hop->text), str_of(host)))
+		add_key(j, &n, hop->text);
+	if (!str_caseeq(str_of(hop->host), str_of(host)) &&
+	    !str_caseeq(str_of(hop->host), str_of(hop->text)))
+		add_key(j, &n, hop->host);
+	ask(j, j->svc->passwords, n, on_password);
+}
+
+static void
+on_policy(struct map_query *q)
+{
+	struct smtp_job *j = PP_CONTAINER(q, struct smtp_job, question);
+	struct status st = {0};
+
+	if (q->result < 0) {
+		st = smtp_error_policy_map(&j->arena, buf_cstr(&q->value));
+	} else if (q->result > 0) {
+		const char *why =
+		    smtp_policy_parse(&j->arena, j->svc, buf_str(&q->value), &j->policy);
+
+		if (why)
+			st = smtp_error_tls_policy(&j->arena, j->svc->p->smtp_tls_policy_maps,
+			    arena_str(&j->arena, j->keys[q->hit].text), why);
+	}
+	if (!answered(j))
+		return;
+	if (st.cls != STATUS_NONE) {
+		smtp_job_give_up(j, &st, CAUSE_TLS);
+		return;
+	}
+	j->has_policy = true;
+	find_password(j);
+}
+
+void
+smtp_prepare(struct smtp_job *j)
+{
+	struct map_keys keys = {0};
+
+	if (j->has_policy) {
+		find_password(j);
+		return;
+	}
+	j->policy = j->svc->policy;
+	if (!j->svc->policies) {
+		j->has_policy = true;
+		find_password(j);
+		return;
+	}
+	key_tls_policy(&j->arena, str_of(smtp_job_hop(j)->text), &keys);
+	memcpy(j->keys, keys.a, keys.n * sizeof *keys.a);
+	ask(j, j->svc->policies, keys.n, on_policy);
 }

@@ -102,8 +102,7 @@ remember_tls(struct smtp_session *ss)
 		return;
 	ts = stream_tls_session(ss->stream);
 	if (ts)
-		smtp_tls_remember(
-		    ss->smtp, arena_printf(&ss->arena, "%s %s", ss->o.svc->name, ss->address), ts);
+		smtp_tls_remember(ss->smtp, smtp_session_tls_key(ss), ts);
 }
 
 static void
@@ -330,13 +329,22 @@ smtp_session_set_up(struct smtp_session *ss)
 {
 	bool has_tls = stream_tls(ss->stream) != NULL;
 
-	if (!has_tls && ss->o.level != TLS_NONE) {
+	/* Words behind the answer to EHLO answer commands that somebody else sent (CVE-2009-3555).
+	 */
+	if (has_tls && ss->o.svc->p->smtp_tls_block_early_mail_reply &&
+	    stream_in(ss->stream).n > 0) {
+		struct status st = smtp_error_early(&ss->arena, ss->peer);
+
+		smtp_session_fail(ss, &st, false, false);
+		return;
+	}
+	if (!has_tls && ss->o.policy.level != TLS_NONE) {
 		if (ss->o.tls && (ss->ehlo.ext & ESMTP_STARTTLS)) {
 			smtp_session_move(ss, SMTP_STARTTLS);
 			smtp_session_command(ss, ss->o.svc->p->smtp_starttls_timeout, "STARTTLS");
 			return;
 		}
-		if (ss->o.level >= TLS_ENCRYPT) {
+		if (ss->o.policy.level >= TLS_ENCRYPT) {
 			struct status st = smtp_error_tls_not_offered(&ss->arena, ss->peer);
 
 			smtp_session_fail(ss, &st, true, false);
@@ -489,6 +497,18 @@ on_connected(void *ctx, int err, struct stream *st)
 	stream_deadline(st, ss->o.svc->p->smtp_helo_timeout);
 }
 
+/* The session outlives the delivery that it was made for. */
+static void
+copy_policy(struct arena *a, struct smtp_policy *po)
+{
+	const char **texts[] = {&po->protocols, &po->ciphers, &po->exclude, &po->match,
+	    &po->servername, &po->trust_anchors};
+
+	for (size_t i = 0; i < PP_COUNT(texts); i++)
+		if (*texts[i])
+			*texts[i] = arena_strdup(a, *texts[i]);
+}
+
 static void
 copy_options(struct smtp_session *ss, const struct smtp_session_options *o)
 {
@@ -508,6 +528,7 @@ copy_options(struct smtp_session *ss, const struct smtp_session_options *o)
 		ss->o.user = arena_strdup(&ss->arena, o->user);
 		ss->o.password = arena_strdup(&ss->arena, o->password);
 	}
+	copy_policy(&ss->arena, &ss->o.policy);
 	if (o->tls)
 		tls_context_ref(o->tls);
 }

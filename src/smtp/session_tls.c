@@ -19,7 +19,7 @@ smtp_session_starttls_replied(struct smtp_session *ss)
 		smtp_session_tls_begin(ss);
 		return;
 	}
-	if (ss->o.level < TLS_ENCRYPT && !ss->is_broken) {
+	if (ss->o.policy.level < TLS_ENCRYPT && !ss->is_broken) {
 		smtp_session_auth(ss);
 		return;
 	}
@@ -36,17 +36,18 @@ handshake_failed(struct smtp_session *ss, int err)
 
 	log_info(ss->o.svc->program, "SSL_connect error to %s: %s", ss->address,
 	    *why ? why : "lost connection");
-	smtp_session_fail(ss, &st, false, ss->o.level == TLS_MAY);
+	smtp_session_fail(ss, &st, false, ss->o.policy.level == TLS_MAY);
 }
 
+/* Postfix's words: where a proof is asked for, half of one is none. */
 static void
 log_established(const struct smtp_session *ss)
 {
 	const struct tls_info *ti = stream_tls(ss->stream);
-	const char *word = ss->is_verified    ? "Verified"
-			   : ti->peer_trusted ? "Trusted"
-			   : ti->peer_present ? "Untrusted"
-					      : "Anonymous";
+	const char *word = ss->is_verified                                            ? "Verified"
+			   : !ti->peer_present                                        ? "Anonymous"
+			   : ti->peer_trusted && ss->o.policy.level < TLS_FINGERPRINT ? "Trusted"
+										      : "Untrusted";
 
 	if (ss->o.svc->p->smtp_tls_loglevel >= 1)
 		log_info(ss->o.svc->program,
@@ -55,56 +56,94 @@ log_established(const struct smtp_session *ss)
 		    ti->details);
 }
 
-/* Levels verify and secure. False: *ret says why not. */
 static bool
-check_peer(struct smtp_session *ss, struct status *ret)
+check_fingerprint(struct smtp_session *ss, struct status *ret)
 {
-	const struct tls_info *ti = stream_tls(ss->stream);
 	const struct params *p = ss->o.svc->p;
-	const char *words = ss->o.level == TLS_SECURE ? p->smtp_tls_secure_cert_match
-						      : p->smtp_tls_verify_cert_match;
-	const char *names[NAMES_MAX];
 	struct buf seen;
-	size_t n;
 	bool ok;
 
-	if (!ti->peer_trusted) {
-		const char *why = ti->trust_error;
-
-		if (!*why)
-			why = ti->peer_present ? "unknown reason" : "no certificate was shown";
-		*ret = smtp_error_untrusted(&ss->arena, why);
-		log_info(ss->o.svc->program, "server certificate verification failed for %s: %s",
-		    ss->address, why);
-		return false;
-	}
-	n = smtp_target_names(
-	    &ss->arena, words, ss->o.target->host, ss->o.hop->host, names, NAMES_MAX);
-	buf_init(&seen, 512);
-	ok = tls_peer_matches(ti, names, n, &seen);
+	buf_init(&seen, 256);
+	ok = tls_peer_has_fingerprint(stream_tls(ss->stream), p->smtp_tls_fingerprint_digest,
+	    smtp_policy_match(&ss->o.policy, p), &seen);
 	if (!ok) {
-		*ret = smtp_error_wrong_name(&ss->arena, names, n, buf_cstr(&seen));
+		*ret = smtp_error_fingerprint(&ss->arena, buf_cstr(&seen));
 		log_info(ss->o.svc->program,
-		    "server certificate verification failed for %s: hostname mismatch",
+		    "server certificate verification failed for %s: no matching fingerprint",
 		    ss->address);
 	}
 	buf_fini(&seen);
 	return ok;
 }
 
+static bool
+check_trust(struct smtp_session *ss, struct status *ret)
+{
+	const struct tls_info *ti = stream_tls(ss->stream);
+	const char *why = ti->trust_error;
+
+	if (ti->peer_trusted)
+		return true;
+	if (!*why)
+		why = ti->peer_present ? "unknown reason" : "no certificate was shown";
+	*ret = smtp_error_untrusted(&ss->arena, why);
+	if (strstr(why, "issuer certificate") && *ti->issuer)
+		log_info(ss->o.svc->program,
+		    "certificate verification failed for %s: untrusted issuer %s", ss->address,
+		    ti->issuer);
+	else
+		log_info(ss->o.svc->program, "server certificate verification failed for %s: %s",
+		    ss->address, why);
+	return false;
+}
+
+static bool
+check_name(struct smtp_session *ss, struct status *ret)
+{
+	const struct params *p = ss->o.svc->p;
+	const char *names[NAMES_MAX];
+	struct buf seen;
+	size_t n;
+	bool ok;
+
+	n = smtp_target_names(&ss->arena, smtp_policy_match(&ss->o.policy, p), ss->o.target->host,
+	    ss->o.hop->host, names, NAMES_MAX);
+	buf_init(&seen, 512);
+	ok = tls_peer_matches(
+	    stream_tls(ss->stream), names, n, p->tls_wildcard_matches_multiple_labels, &seen);
+	if (!ok) {
+		*ret = smtp_error_wrong_name(&ss->arena, names, n, buf_cstr(&seen));
+		log_info(ss->o.svc->program,
+		    "server certificate verification failed for %s: num=62:hostname mismatch",
+		    ss->address);
+	}
+	buf_fini(&seen);
+	return ok;
+}
+
+/* Is the server who it should be? False: *ret says why not. */
+static bool
+check_peer(struct smtp_session *ss, struct status *ret)
+{
+	if (ss->o.policy.level == TLS_FINGERPRINT)
+		return check_fingerprint(ss, ret);
+	return check_trust(ss, ret) && check_name(ss, ret);
+}
+
 static void
 on_tls(void *ctx, int err)
 {
 	struct smtp_session *ss = ctx;
+	bool must_match = ss->o.policy.level >= TLS_FINGERPRINT;
 	struct status st;
 
 	if (err < 0) {
 		handshake_failed(ss, err);
 		return;
 	}
-	ss->is_verified = ss->o.level >= TLS_VERIFY && check_peer(ss, &st);
+	ss->is_verified = must_match && check_peer(ss, &st);
 	log_established(ss);
-	if (ss->o.level >= TLS_VERIFY && !ss->is_verified) {
+	if (must_match && !ss->is_verified) {
 		smtp_session_fail(ss, &st, true, false);
 		return;
 	}
@@ -116,25 +155,34 @@ on_tls(void *ctx, int err)
 	stream_deadline(ss->stream, ss->o.svc->p->smtp_helo_timeout);
 }
 
+const char *
+smtp_session_tls_key(struct smtp_session *ss)
+{
+	return arena_printf(&ss->arena, "%s %s %s", ss->o.svc->name, ss->address,
+	    smtp_policy_key(&ss->arena, &ss->o.policy));
+}
+
 void
 smtp_session_tls_begin(struct smtp_session *ss)
 {
-	const char *wanted = ss->o.svc->p->smtp_tls_servername;
-	const char *sni = ss->o.target->host;
+	const struct smtp_policy *po = &ss->o.policy;
+	const char *wanted = po->servername ? po->servername : ss->o.svc->p->smtp_tls_servername;
+	struct tls_client client = {.name = ss->o.target->host,
+	    .protocols = po->protocols,
+	    .ciphers = po->ciphers,
+	    .exclude = po->exclude,
+	    .resume = smtp_tls_resume(ss->smtp, smtp_session_tls_key(ss))};
 
 	/* Unlike Postfix the host name is sent unless something else is asked for: large providers
 	 * show a real certificate only to clients that say whom they want. */
 	if (str_eq(str_of(wanted), STR("nexthop")))
-		sni = ss->o.hop->host;
+		client.name = ss->o.hop->host;
 	else if (*wanted && !str_eq(str_of(wanted), STR("hostname")))
-		sni = wanted;
-	if (str_eq(str_of(sni), str_of(ss->o.target->text)))
-		sni = NULL; /* RFC 6066 3: no address literals */
+		client.name = wanted;
+	if (!resolver_name_valid(str_of(client.name)))
+		client.name = NULL; /* RFC 6066 3: no address literals */
 
 	smtp_session_move(ss, SMTP_TLS);
 	stream_deadline(ss->stream, ss->o.svc->p->smtp_starttls_timeout);
-	stream_start_tls(ss->stream, ss->o.tls, sni,
-	    smtp_tls_resume(
-		ss->smtp, arena_printf(&ss->arena, "%s %s", ss->o.svc->name, ss->address)),
-	    on_tls, ss);
+	stream_start_tls(ss->stream, ss->o.tls, &client, on_tls, ss);
 }

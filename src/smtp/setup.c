@@ -14,12 +14,19 @@
 enum { OWN_MAX = 256 };
 
 static void
+unref_maps(struct smtp_service *sv)
+{
+	map_unref(sv->passwords);
+	map_unref(sv->policies);
+}
+
+static void
 destroy(struct snap *snap)
 {
 	struct smtp_setup *su = PP_CONTAINER(snap, struct smtp_setup, snap);
 
 	for (size_t i = 0; i < su->service_count; i++)
-		map_unref(su->services[i].passwords);
+		unref_maps(&su->services[i]);
 	for (size_t i = 0; i < su->tls_count; i++)
 		if (su->tls[i].context)
 			tls_context_unref(su->tls[i].context);
@@ -39,105 +46,6 @@ smtp_setup_unref(struct smtp_setup *su)
 {
 	if (su)
 		snap_unref(&su->snap);
-}
-
-static bool
-same(const char *a, const char *b)
-{
-	return str_eq(str_of(a ? a : ""), str_of(b ? b : ""));
-}
-
-static bool
-same_options(const struct tls_options *a, const struct tls_options *b)
-{
-	return same(a->cert_file, b->cert_file) && same(a->key_file, b->key_file) &&
-	       same(a->ca_file, b->ca_file) && same(a->ca_path, b->ca_path) &&
-	       same(a->protocols, b->protocols) && same(a->ciphers, b->ciphers) &&
-	       same(a->exclude_ciphers, b->exclude_ciphers);
-}
-
-static const char *
-or_null(const char *s)
-{
-	return *s ? s : NULL;
-}
-
-static size_t
-add_tls(struct smtp_setup *su, const struct params *p, bool is_mandatory)
-{
-	struct tls_options o = {
-	    .cert_file = or_null(p->smtp_tls_cert_file),
-	    .key_file = or_null(p->smtp_tls_key_file),
-	    .ca_file = or_null(p->smtp_tls_CAfile),
-	    .ca_path = or_null(p->smtp_tls_CApath),
-	    .protocols = is_mandatory ? p->smtp_tls_mandatory_protocols : p->smtp_tls_protocols,
-	    .ciphers = is_mandatory ? p->smtp_tls_mandatory_ciphers : p->smtp_tls_ciphers,
-	    .exclude_ciphers = or_null(p->smtp_tls_exclude_ciphers),
-	};
-
-	for (size_t i = 0; i < su->tls_count; i++)
-		if (same_options(&su->tls[i].options, &o))
-			return i;
-	su->tls[su->tls_count].options = o;
-	return su->tls_count++;
-}
-
-/* The parameter that an error of net/tls is about: the one whose value it quotes. */
-static const char *
-find_culprit(const struct tls_options *o, const char *text, bool is_mandatory)
-{
-	const struct {
-		const char *value, *name;
-	} all[] = {
-	    {o->ca_file, "smtp_tls_CAfile"},
-	    {o->ca_path, "smtp_tls_CApath"},
-	    {o->key_file, "smtp_tls_key_file"},
-	    {o->cert_file, "smtp_tls_cert_file"},
-	    {o->exclude_ciphers, "smtp_tls_exclude_ciphers"},
-	    {o->protocols, is_mandatory ? "smtp_tls_mandatory_protocols" : "smtp_tls_protocols"},
-	    {o->ciphers, is_mandatory ? "smtp_tls_mandatory_ciphers" : "smtp_tls_ciphers"},
-	};
-
-	if (o->cert_file && strstr(text, o->cert_file) && same(o->cert_file, o->key_file))
-		return "smtp_tls_cert_file";
-	for (size_t i = 0; i < PP_COUNT(all); i++)
-		if (all[i].value && strstr(text, all[i].value))
-			return all[i].name;
-	return "smtp_tls_*";
-}
-
-static int
-need_tls_blk(struct smtp_setup *su, size_t i, bool is_mandatory, struct buf *err)
-{
-	struct smtp_tls *t = &su->tls[i];
-	struct buf text;
-	int rc;
-
-	if (t->context)
-		return 0;
-	buf_init(&text, 1024);
-	rc = tls_context_new_blk(&t->options, &t->context, &text);
-	if (rc < 0)
-		buf_printf(err, "%s: %s", find_culprit(&t->options, buf_cstr(&text), is_mandatory),
-		    buf_cstr(&text));
-	buf_fini(&text);
-	return rc;
-}
-
-/* smtp_tls_security_level, and what came before it. */
-static int
-find_level(const struct params *p, enum tls_level *ret, struct buf *err)
-{
-	if (!*p->smtp_tls_security_level) {
-		*ret = p->smtp_enforce_tls ? TLS_ENCRYPT : p->smtp_use_tls ? TLS_MAY : TLS_NONE;
-		return 0;
-	}
-	if (tls_level_parse(p->smtp_tls_security_level, ret) < 0) {
-		buf_printf(err, "smtp_tls_security_level = %s: this level is not available here",
-		    p->smtp_tls_security_level);
-		return -EINVAL;
-	}
-	return 0;
 }
 
 static int
@@ -218,24 +126,6 @@ out:
 }
 
 static int
-compile_tls_blk(struct smtp_setup *su, struct smtp_service *sv, struct buf *err)
-{
-	int rc = find_level(sv->p, &sv->level, err);
-
-	if (rc < 0)
-		return rc;
-	sv->tls_may = add_tls(su, sv->p, false);
-	sv->tls_must = add_tls(su, sv->p, true);
-	/* Contexts cost time and memory (all the system's CAs), so only those that will be needed;
-	 * port 465 under level none or may is found later. */
-	if (sv->level == TLS_MAY)
-		rc = need_tls_blk(su, sv->tls_may, false, err);
-	else if (sv->level > TLS_MAY || sv->p->smtp_tls_wrappermode)
-		rc = need_tls_blk(su, sv->tls_must, true, err);
-	return rc;
-}
-
-static int
 compile_blk(struct smtp_setup *su, const struct service *row, struct buf *err)
 {
 	struct smtp_service *sv = &su->services[su->service_count++];
@@ -262,7 +152,7 @@ compile_blk(struct smtp_setup *su, const struct service *row, struct buf *err)
 		rc = parse_bind(
 		    "smtp_bind_address6", p->smtp_bind_address6, AF_INET6, &sv->bind6, err);
 	if (rc == 0)
-		rc = compile_tls_blk(su, sv, err);
+		rc = smtp_setup_tls_blk(su, sv, err);
 	if (rc == 0)
 		rc = open_passwords_blk(sv, err);
 	return rc;
@@ -389,6 +279,9 @@ smtp_setup_check_blk(const struct smtp_setup *su, struct buf *warn)
 	struct buf text;
 
 	buf_init(&text, 1024);
+	if (*su->config->params->smtp_tls_per_site)
+		buf_adds(warn, "smtp_tls_per_site is not used: write its entries into a table of "
+			       "smtp_tls_policy_maps\n");
 	for (size_t i = 0; i < su->service_count; i++) {
 		const struct map *m = su->services[i].passwords;
 

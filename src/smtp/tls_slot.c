@@ -12,11 +12,14 @@
 enum {
 	CHECK_MS = 5000, /* files are looked at this often at most */
 	RESUMABLE_MAX = 512,
+	MORE_MAX = 32, /* contexts for trust anchors of policies */
 };
 
 struct smtp_tls_slot {
+	struct smtp_tls_slot *next; /* of smtp->more */
 	struct smtp *smtp;
 	size_t index;
+	char *anchors; /* NULL: as the configuration says */
 	struct tls_context *context;
 	int64_t checked;      /* loop_now */
 	struct slot_job *job; /* under way */
@@ -29,6 +32,7 @@ struct slot_job {
 	struct smtp_tls_slot *slot; /* NULL: gone */
 	struct smtp_setup *setup;
 	size_t index;
+	char *anchors;
 	struct tls_context *old, *made;
 	struct buf error;
 };
@@ -43,11 +47,13 @@ static void
 work(struct lane_job *job)
 {
 	struct slot_job *sj = PP_CONTAINER(job, struct slot_job, job);
+	struct tls_options o = sj->setup->tls[sj->index].options;
 
 	if (sj->old && !tls_context_stale_blk(sj->old))
 		return;
-	if (tls_context_new_blk(&sj->setup->tls[sj->index].options, &sj->made, &sj->error) < 0 &&
-	    buf_str(&sj->error).n == 0)
+	if (sj->anchors)
+		o.trust_anchors = sj->anchors;
+	if (tls_context_new_blk(&o, &sj->made, &sj->error) < 0 && buf_str(&sj->error).n == 0)
 		buf_adds(&sj->error, "unknown error");
 }
 
@@ -102,6 +108,7 @@ done(struct lane_job *job)
 		tls_context_unref(sj->made);
 	smtp_setup_unref(sj->setup);
 	buf_fini(&sj->error);
+	mem_free(sj->anchors);
 	mem_free(sj);
 }
 
@@ -114,6 +121,7 @@ start(struct smtp_tls_slot *slot)
 	sj->setup = slot->smtp->setup;
 	smtp_setup_ref(sj->setup);
 	sj->index = slot->index;
+	sj->anchors = slot->anchors ? mem_strdup(slot->anchors) : NULL;
 	sj->old = slot->context;
 	if (sj->old)
 		tls_context_ref(sj->old);
@@ -139,25 +147,37 @@ smtp_tls_slots_new(struct smtp *s)
 	}
 }
 
+/* Gives up what a slot holds; who waits for it is added to the list. */
+static void
+slot_fini(struct smtp_tls_slot *slot, struct smtp_tls_wait **all)
+{
+	struct smtp_tls_wait *w;
+
+	if (slot->job)
+		slot->job->slot = NULL;
+	while ((w = slot->waiting) != NULL) {
+		slot->waiting = w->next;
+		w->slot = NULL;
+		w->next = *all;
+		*all = w;
+	}
+	if (slot->context)
+		tls_context_unref(slot->context);
+	mem_free(slot->anchors);
+}
+
 struct smtp_tls_wait *
 smtp_tls_slots_free(struct smtp *s)
 {
 	struct smtp_tls_wait *all = NULL;
+	struct smtp_tls_slot *slot;
 
-	for (size_t i = 0; s->slots && i < s->setup->tls_count; i++) {
-		struct smtp_tls_slot *slot = &s->slots[i];
-		struct smtp_tls_wait *w;
-
-		if (slot->job)
-			slot->job->slot = NULL;
-		while ((w = slot->waiting) != NULL) {
-			slot->waiting = w->next;
-			w->slot = NULL;
-			w->next = all;
-			all = w;
-		}
-		if (slot->context)
-			tls_context_unref(slot->context);
+	for (size_t i = 0; s->slots && i < s->setup->tls_count; i++)
+		slot_fini(&s->slots[i], &all);
+	while ((slot = s->more) != NULL) {
+		s->more = slot->next;
+		slot_fini(slot, &all);
+		mem_free(slot);
 	}
 	mem_free(s->slots);
 	s->slots = NULL;
@@ -165,10 +185,56 @@ smtp_tls_slots_free(struct smtp *s)
 	return all;
 }
 
-struct tls_context *
-smtp_tls_slot_get(struct smtp *s, size_t index, struct smtp_tls_wait *w)
+/* The last of the list that nobody waits for makes room. */
+static void
+drop_oldest(struct smtp *s)
 {
-	struct smtp_tls_slot *slot = &s->slots[index];
+	struct smtp_tls_slot **at, **oldest = NULL, *slot;
+	struct smtp_tls_wait *none = NULL;
+
+	for (at = &s->more; *at; at = &(*at)->next)
+		if (!(*at)->job && !(*at)->waiting)
+			oldest = at;
+	if (!oldest)
+		return;
+	slot = *oldest;
+	*oldest = slot->next;
+	slot_fini(slot, &none);
+	mem_free(slot);
+}
+
+static struct smtp_tls_slot *
+find_slot(struct smtp *s, size_t index, const char *anchors)
+{
+	struct smtp_tls_slot **at, *slot;
+	size_t n = 0;
+
+	if (!anchors)
+		return &s->slots[index];
+	for (at = &s->more; *at; at = &(*at)->next, n++) {
+		slot = *at;
+		if (slot->index != index || strcmp(slot->anchors, anchors) != 0)
+			continue;
+		*at = slot->next; /* to the front */
+		slot->next = s->more;
+		s->more = slot;
+		return slot;
+	}
+	if (n >= MORE_MAX)
+		drop_oldest(s);
+	slot = MEM_NEW(struct smtp_tls_slot);
+	slot->smtp = s;
+	slot->index = index;
+	slot->anchors = mem_strdup(anchors);
+	slot->next = s->more;
+	s->more = slot;
+	return slot;
+}
+
+struct tls_context *
+smtp_tls_slot_get(struct smtp *s, size_t index, const char *anchors, struct smtp_tls_wait *w)
+{
+	struct smtp_tls_slot *slot = find_slot(s, index, anchors);
 
 	if (!slot->job && (!slot->context || loop_now(s->loop) - slot->checked >= CHECK_MS))
 		start(slot);

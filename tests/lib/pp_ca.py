@@ -35,7 +35,7 @@ class Authority:
         must(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
               "-nodes", "-keyout", f"{stem}.key", "-out", f"{stem}.csr", "-subj", f"/CN={name}"])
         with open(f"{stem}.ext", "w", encoding="ascii") as file:
-            file.write(f"subjectAltName=DNS:{name}\nextendedKeyUsage=serverAuth\n"
+            file.write(f"subjectAltName=DNS:{name}\nextendedKeyUsage=serverAuth,clientAuth\n"
                        "basicConstraints=CA:FALSE\n")
         # openssl x509 has no dates in 3.0, `ca` would want a database: a negative number of days
         # ends before it begins, which every verifier calls expired.

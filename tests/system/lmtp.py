@@ -32,10 +32,10 @@ def test_a_reply_for_each_recipient(scratch, by):
                     answer=lambda verb, arg: "550 5.1.1 no such user"
                     if verb == "RCPT" and "nobody" in arg else None)
     nexthop = {"unix": f"unix:{path}", "relative": "unix:lmtp.sock",
-               "inet": f"inet:127.0.0.1:{server.port}"}[by]
+               "inet": f"inet:127.0.0.1:{getattr(server, 'port', 0)}"}[by]
     s = system(scratch, nexthop).start()
     relay = {"unix": rf"pp\.pennypost\.test\[{path}\]", "relative": r"pp\.pennypost\.test\[lmtp\.sock\]",
-             "inet": rf"127\.0\.0\.1\[127\.0\.0\.1\]:{server.port}"}[by]
+             "inet": rf"127\.0\.0\.1\[127\.0\.0\.1\]:{getattr(server, 'port', 0)}"}[by]
     who = ["ok1@box.test", "full1@box.test", "nobody@box.test", "gone1@box.test", "ok2@box.test"]
     queue_id = s.send(who, sender="")
 

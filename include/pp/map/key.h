@@ -36,9 +36,6 @@ void key_address(struct arena *a, struct str address, const char *delimiters, bo
 /* sender_dependent_relayhost_maps: the same. The case stays, for tables of patterns. */
 void key_sender(struct arena *a, struct str address, const char *delimiters, bool is_local,
     struct map_keys *to);
-/* smtp_sasl_password_maps: sender forms (when not empty), next hop as given, then its host. */
-void key_sasl_password(
-    struct arena *a, struct str sender, struct str nexthop, struct str host, struct map_keys *to);
 /* smtp_tls_policy_maps: next hop as given, the domain without brackets only when it had none,
  * then its .parents. */
 void key_tls_policy(struct arena *a, struct str nexthop, struct map_keys *to);

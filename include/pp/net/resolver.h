@@ -63,5 +63,7 @@ struct resolver_query *resolver_find_address(
  * `reverse` exists and its addresses are others. */
 struct resolver_query *
 resolver_find_name(struct resolver *r, const char *address, resolver_done *done, void *ctx);
+/* Letters, digits, `-`, `_` in labels of 1..63, 253 in all, the last one not a number. */
+bool resolver_name_valid(struct str name);
 /* No callback comes. Not for a query whose callback came. NULL is taken. */
 void resolver_cancel(struct resolver_query *q);

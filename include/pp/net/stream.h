@@ -72,9 +72,9 @@ void stream_deadline(struct stream *s, int64_t in_ms);
  * nothing else comes, not closed either: stream_close is due. Input that came in clear before it
  * is discarded, both sides (CVE-2011-0411 and its mirror). Output written before it must be
  * flushed and leaves in clear. The stream reads by itself during the handshake; afterwards it is
- * paused or not as before. name = SNI and nothing else (client). */
-void stream_start_tls(struct stream *s, struct tls_context *tls, const char *name,
-    struct tls_session *resume, void (*done)(void *ctx, int err), void *ctx);
+ * paused or not as before. client: NULL on a server, or as the context is; copied. */
+void stream_start_tls(struct stream *s, struct tls_context *tls, const struct tls_client *client,
+    void (*done)(void *ctx, int err), void *ctx);
 /* NULL without TLS. Valid as long as the stream. */
 const struct tls_info *stream_tls(const struct stream *s);
 /* The reason of the last TLS trouble, for a log line. Never NULL. */

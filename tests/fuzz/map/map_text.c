@@ -118,7 +118,6 @@ keys(struct str text)
 	key_access_address(&a, text, "+-", false, "<>", &k);
 	key_transport(&a, text, "+", false, &k);
 	key_address(&a, text, "+", true, &k);
-	key_sasl_password(&a, text, text, text, &k);
 	key_tls_policy(&a, text, &k);
 	PP_ASSERT(k.n <= MAP_KEYS_MAX);
 	arena_fini(&a);

@@ -22,10 +22,10 @@ check(const struct dns_answer *a, enum dns_type type)
 			/* A null MX stands alone; every other name can be logged and asked. */
 			PP_ASSERT(a->mx[i].host[0] == '\0'
 				      ? a->n == 1
-				      : dns_answer_name_valid(str_of(a->mx[i].host)));
+				      : resolver_name_valid(str_of(a->mx[i].host)));
 			PP_ASSERT(i == 0 || a->mx[i - 1].preference <= a->mx[i].preference);
 		} else if (type == DNS_PTR) {
-			PP_ASSERT(a->n == 1 && dns_answer_name_valid(str_of(a->name)));
+			PP_ASSERT(a->n == 1 && resolver_name_valid(str_of(a->name)));
 		} else {
 			PP_ASSERT(a->n <= RESOLVER_ADDRESS_MAX && a->address[i].text[0] != '\0');
 			PP_ASSERT(

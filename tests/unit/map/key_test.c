@@ -119,10 +119,6 @@ next_hops(void **state)
 	struct map_keys keys;
 	struct arena a = {0};
 
-	key_sasl_password(&a, STR("Me@x"), STR("[Relay.example]:587"), STR("relay.example"), &keys);
-	check(&keys, "me@x [relay.example]:587 relay.example", "password");
-	key_sasl_password(&a, STR(""), STR("relay"), STR("RELAY"), &keys);
-	check(&keys, "relay", "password");
 	key_tls_policy(&a, STR("[relay.example]:587"), &keys);
 	check(&keys, "[relay.example]:587", "policy");
 	key_tls_policy(&a, STR("a.b.example"), &keys);

@@ -85,11 +85,11 @@ names(void **state)
 	for (size_t i = 0; i < sizeof(name254) - 1; i++)
 		name254[i] = i % 2 ? '.' : 'a';
 	for (size_t i = 0; i < PP_COUNT(t); i++)
-		if (dns_answer_name_valid(str_of(t[i].name)) != t[i].valid)
+		if (resolver_name_valid(str_of(t[i].name)) != t[i].valid)
 			fail_msg("case %zu: %s", i, t[i].name);
 	name254[253] = '\0';
-	assert_true(dns_answer_name_valid(str_of(name254)));
-	assert_false(dns_answer_name_valid((struct str){"a\0b", 3}));
+	assert_true(resolver_name_valid(str_of(name254)));
+	assert_false(resolver_name_valid((struct str){"a\0b", 3}));
 }
 
 int

@@ -166,7 +166,7 @@ names(void **state)
 		struct cert c = cert_make(t[i].cn, t[i].san, NULL, false, 10, false);
 		struct tls_info info = {.peer = c.x509};
 
-		if (tls_peer_matches(&info, &t[i].name, 1, NULL) != t[i].match)
+		if (tls_peer_matches(&info, &t[i].name, 1, false, NULL) != t[i].match)
 			fail_msg("case %zu: %s against %s", i, t[i].name, t[i].san);
 		cert_fini(&c);
 	}
@@ -181,12 +181,12 @@ names_of_a_list(void **state)
 	struct buf seen;
 
 	buf_init(&seen, 100);
-	assert_true(tls_peer_matches(&info, list, 2, NULL));
-	assert_false(tls_peer_matches(&info, list, 1, NULL));
-	assert_false(tls_peer_matches(&info, list, 0, NULL));
-	assert_false(tls_peer_matches(&none, list, 2, &seen));
+	assert_true(tls_peer_matches(&info, list, 2, false, NULL));
+	assert_false(tls_peer_matches(&info, list, 1, false, NULL));
+	assert_false(tls_peer_matches(&info, list, 0, false, NULL));
+	assert_false(tls_peer_matches(&none, list, 2, false, &seen));
 	assert_string_equal(buf_cstr(&seen), "");
-	assert_false(tls_peer_matches(&odd, list, 2, &seen)); /* clean enough for a log */
+	assert_false(tls_peer_matches(&odd, list, 2, false, &seen)); /* clean enough for a log */
 	assert_string_equal(buf_cstr(&seen), "bad?name?[2J");
 	buf_fini(&seen);
 	cert_fini(&c);

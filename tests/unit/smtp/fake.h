@@ -109,7 +109,7 @@ fake_tls_done(void *ctx, int err)
 static void
 fake_start_tls(struct fake_conn *c)
 {
-	stream_start_tls(c->s, c->server->tls, NULL, NULL, fake_tls_done, c);
+	stream_start_tls(c->s, c->server->tls, NULL, fake_tls_done, c);
 }
 
 static const char *
@@ -582,8 +582,12 @@ fake_result(struct fake_run *r, size_t delivery, size_t rcpt)
 static inline int
 differs(const char *name, const char *what, const char *got, const char *want)
 {
+	size_t n = strlen(want);
+
 	if (strcmp(got, want) == 0)
 		return 0;
+	if (n > 0 && want[n - 1] == '*' && strncmp(got, want, n - 1) == 0)
+		return 0; /* an end that differs each time */
 	print_error("%s: %s\n got %s\nwant %s\n", name, what, got, want);
 	return 1;
 }

@@ -23,6 +23,10 @@
 #define LEVEL(l) "smtp_tls_security_level=" l
 #define SASL "smtp_sasl_auth_enable=yes", "smtp_sasl_password_maps=inline:{mx.test=kate:pa:ss}"
 #define PLAIN_OK "smtp_sasl_security_options=noanonymous"
+#define POLICY(text) "smtp_tls_policy_maps=static:{" text "}"
+#define BAD_POLICY(table, why)                                                                     \
+	"4.7.5 deferred client TLS configuration problem: smtp_tls_policy_maps = static:{" table   \
+	"}, entry of \"[mx.test]:P\": " why
 #define FAILED "SASL authentication failed; "
 
 enum which { NONE, GOOD, WRONG, EXPIRED, SELF };
@@ -108,15 +112,15 @@ static const struct secure cases[] = {
 	.want = "4.7.5 deferred Server certificate not verified: it is for other.test, expected "
 		"mx.test",
 	.commands = "+ | EHLO mail.here.test | STARTTLS | QUIT",
-	.log = "server certificate verification failed for " PEER ":P: hostname mismatch\n",
+	.log = "server certificate verification failed for " PEER ":P: num=62:hostname mismatch\n",
 	.hop = true},
     {"verify, expired", EXPIRED, .rules = {ST}, .settings = {LEVEL("verify")},
-	.want = "4.7.5 deferred Server certificate not trusted: certificate has expired",
+	.want = "4.7.5 deferred Server certificate not verified: certificate has expired",
 	.commands = "+ | EHLO mail.here.test | STARTTLS | QUIT",
 	.log = "server certificate verification failed for " PEER ":P: certificate has expired\n",
 	.hop = true},
     {"verify, self-signed", SELF, .rules = {ST}, .settings = {LEVEL("verify")},
-	.want = "4.7.5 deferred Server certificate not trusted: self-signed certificate",
+	.want = "4.7.5 deferred Server certificate not verified: self-signed certificate",
 	.hop = true},
     {"verify, other name wanted", WRONG, .rules = {ST},
 	.settings = {LEVEL("verify"), "smtp_tls_verify_cert_match=hostname, other.test"},
@@ -128,7 +132,7 @@ static const struct secure cases[] = {
 		"or .mx.test",
 	.hop = true},
     {"secure, expired", EXPIRED, .rules = {ST}, .settings = {LEVEL("secure")},
-	.want = "4.7.5 deferred Server certificate not trusted: certificate has expired",
+	.want = "4.7.5 deferred Server certificate not verified: certificate has expired",
 	.hop = true},
     {"implicit", GOOD, true, .settings = {LEVEL("secure"), "smtp_tls_wrappermode=yes"},
 	.want = SENT,
@@ -145,6 +149,83 @@ static const struct secure cases[] = {
 	.rules = {{"EHLO2", 0, "250 fake.test"},
 	    {"EHLO", 0, "250-fake.test\n250-SIZE 10\n250 STARTTLS"}},
 	.settings = {LEVEL("may")}, .want = SENT},
+
+    {"policy: encrypt", NONE, .settings = {POLICY("encrypt")},
+	.want = "4.7.4 deferred TLS is required, but was not offered by host " PEER, .hop = true},
+    {"policy: none", GOOD, .rules = {ST}, .settings = {LEVEL("secure"), POLICY("none match=x")},
+	.want = SENT,
+	.commands =
+	    "+ | EHLO mail.here.test | MAIL FROM:<s@here.test> | RCPT TO:<r0@there.test> | DATA "
+	    "| QUIT"},
+    {"policy: other names", WRONG, .rules = {ST},
+	.settings = {POLICY("secure match=nexthop:.test match=x.y"), "smtp_tls_loglevel=1"},
+	.want = SENT, .log = "Verified TLS connection established to " PEER ":P: "},
+    {"policy: protocols", GOOD, .rules = {ST},
+	.settings = {POLICY("encrypt protocols=TLSv1.2 ciphers=high"), "smtp_tls_loglevel=1"},
+	.want = SENT, .log = PEER ":P: TLSv1.2 with cipher "},
+    {"policy: no ciphers left", GOOD, .rules = {ST}, .settings = {POLICY("encrypt exclude=ALL")},
+	.want = "4.7.5 deferred Cannot start TLS: handshake failure: no cipher is left of grade "
+		"medium without \"ALL\"",
+	.hop = true},
+    {"policy: wrong fingerprint", GOOD, .rules = {ST},
+	.settings = {POLICY("fingerprint match=00:11|22")},
+	.want = "4.7.5 deferred Server certificate not verified: its fingerprint is *",
+	.hop = true},
+    {"policy: unknown level", GOOD, .rules = {ST}, .settings = {POLICY("frob x=y")},
+	.want = BAD_POLICY("frob x=y", "invalid security level \"frob\""), .commands = "",
+	.hop = true},
+    {"policy: no fingerprints", GOOD, .rules = {ST}, .settings = {POLICY("fingerprint")},
+	.want = BAD_POLICY("fingerprint",
+	    "configured at fingerprint security level, but with no fingerprints to match"),
+	.commands = "", .hop = true},
+    {"policy: unknown attribute", GOOD, .rules = {ST}, .settings = {POLICY("encrypt frob=1")},
+	.want = BAD_POLICY("encrypt frob=1", "invalid attribute name: \"frob\""), .hop = true},
+    {"policy: no value", GOOD, .rules = {ST}, .settings = {POLICY("encrypt ciphers")},
+	.want = BAD_POLICY("encrypt ciphers", "malformed attribute/value pair \"ciphers\": missing "
+					      "'=' after attribute name"),
+	.hop = true},
+    {"policy: empty value", GOOD, .rules = {ST}, .settings = {POLICY("secure match=")},
+	.want = BAD_POLICY("secure match=", "attribute \"match\" has empty value"), .hop = true},
+    {"policy: twice", GOOD, .rules = {ST}, .settings = {POLICY("may ciphers=low ciphers=high")},
+	.want = BAD_POLICY(
+	    "may ciphers=low ciphers=high", "attribute \"ciphers\" is specified multiple times"),
+	.hop = true},
+    {"policy: not at this level", GOOD, .rules = {ST}, .settings = {POLICY("may match=x")},
+	.want = BAD_POLICY("may match=x", "attribute \"match\" invalid at security level \"may\""),
+	.hop = true},
+    {"policy: bad name", GOOD, .rules = {ST}, .settings = {POLICY("may servername=b@d")},
+	.want =
+	    BAD_POLICY("may servername=b@d", "\"servername=b@d\" specifies an invalid hostname"),
+	.hop = true},
+    {"policy: bad protocol", GOOD, .rules = {ST}, .settings = {POLICY("encrypt protocols=XYZ")},
+	.want = BAD_POLICY("encrypt protocols=XYZ",
+	    "unknown TLS protocol \"XYZ\"; known are SSLv3 TLSv1 TLSv1.1 TLSv1.2 TLSv1.3, with "
+	    ">=, <= or ! in front"),
+	.commands = "", .hop = true},
+    {"policy: bad grade", GOOD, .rules = {ST}, .settings = {POLICY("encrypt ciphers=frob")},
+	.want = BAD_POLICY("encrypt ciphers=frob",
+	    "unknown cipher grade \"frob\"; known are null export low medium high"),
+	.hop = true},
+    {"policy: no trust anchors", GOOD, .rules = {ST},
+	.settings = {POLICY("secure tafile=/nowhere/ta.pem")},
+	.want = "4.7.5 deferred Cannot start TLS: cannot load trust anchor file /nowhere/ta.pem: "
+		"No such file or directory",
+	.commands = "", .hop = true},
+    {"policy: table gone", GOOD, .rules = {ST},
+	.settings = {"smtp_tls_policy_maps=texthash:/nowhere/policy"},
+	.want = "4.7.5 deferred client TLS configuration problem: /nowhere/policy: No such file or "
+		"directory",
+	.commands = "", .hop = true},
+    {"enforced the old way", WRONG, .rules = {ST}, .settings = {"smtp_enforce_tls=yes"},
+	.want = "4.7.5 deferred Server certificate not verified: it is for other.test, expected "
+		"mx.test",
+	.hop = true},
+    {"enforced the old way, any name", WRONG, .rules = {ST},
+	.settings = {"smtp_enforce_tls=yes", "smtp_tls_enforce_peername=no"}, .want = SENT},
+    {"early reply in TLS", GOOD, .rules = {{"EHLO2", 0, "250 fake.test\n250 2.1.0 early"}, ST},
+	.settings = {LEVEL("encrypt"), "smtp_tls_block_early_mail_reply=yes"},
+	.want = "4.7.0 deferred host " PEER " replied to a command inside TLS before it was sent",
+	.hop = true},
 
     {"auth plain", NONE, .rules = {AUTH("PLAIN LOGIN")}, .settings = {SASL, PLAIN_OK}, .want = SENT,
 	.commands = "+ | EHLO mail.here.test | AUTH PLAIN AGthdGUAcGE6c3M= | MAIL "
@@ -359,13 +440,13 @@ on_slot(struct smtp_tls_wait *w, struct tls_context *c, const char *error)
 {
 	if (!c && !error) {
 		asked_again++;
-		c = smtp_tls_slot_get(fake->smtp, 0, w);
+		c = smtp_tls_slot_get(fake->smtp, 0, NULL, w);
 		assert_null(c);
 		return;
 	}
 	assert_non_null(c);
 	assert_ptr_equal(w, &waits[0]);
-	assert_ptr_equal(smtp_tls_slot_get(fake->smtp, 0, w), c);
+	assert_ptr_equal(smtp_tls_slot_get(fake->smtp, 0, NULL, w), c);
 	fake_stop();
 }
 
@@ -374,8 +455,8 @@ ask_for_slots(struct fake_run *r)
 {
 	waits[0] = waits[1] = (struct smtp_tls_wait){.done = on_slot};
 	assert_null(r->setup->tls[0].context);
-	assert_null(smtp_tls_slot_get(r->smtp, 0, &waits[0]));
-	assert_null(smtp_tls_slot_get(r->smtp, 0, &waits[1]));
+	assert_null(smtp_tls_slot_get(r->smtp, 0, NULL, &waits[0]));
+	assert_null(smtp_tls_slot_get(r->smtp, 0, NULL, &waits[1]));
 	smtp_tls_slot_cancel(&waits[1]);
 	smtp_tls_slot_cancel(&waits[1]);
 	smtp_use(r->smtp, r->setup);
@@ -402,7 +483,16 @@ test_errors_of_setup(void **state)
 	static const struct {
 		const char *settings[4], *want;
 	} table[] = {
-	    {{LEVEL("fingerprint")}, "smtp_tls_security_level = fingerprint"},
+	    {{LEVEL("fingerprint")},
+		"smtp_tls_security_level = fingerprint needs smtp_tls_fingerprint_cert_match"},
+	    {{"smtp_tls_fingerprint_digest=nosuch"}, "smtp_tls_fingerprint_digest = nosuch"},
+	    {{"smtp_tls_servername=b@d"}, "smtp_tls_servername = b@d"},
+	    {{"smtp_tls_policy_maps=nosuch:x"}, "smtp_tls_policy_maps: "},
+	    {{LEVEL("may"), "smtp_tls_chain_files=/nowhere/chain.pem"},
+		"smtp_tls_chain_files: cannot load chain file /nowhere/chain.pem"},
+	    {{LEVEL("may"), "smtp_tls_eccert_file=/nowhere/ec.pem"}, "smtp_tls_eccert_file: "},
+	    {{LEVEL("may"), "smtp_tls_trust_anchor_file=/nowhere/ta.pem"},
+		"smtp_tls_trust_anchor_file: "},
 	    {{LEVEL("may"), "smtp_tls_CAfile=/nowhere/ca.pem"}, "/nowhere/ca.pem"},
 	    {{LEVEL("encrypt"), "smtp_tls_cert_file=/nowhere/cert.pem"}, "/nowhere/cert.pem"},
 	    {{LEVEL("may"), "smtp_tls_protocols=nonsense"}, "nonsense"},
