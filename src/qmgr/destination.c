@@ -192,6 +192,7 @@ qmgr_destinations_revive(struct qmgr *q)
 {
 	struct qmgr_destination *d, *next;
 
+	qmgr_relays_revive(q);
 	HASH_ITER (hh, q->destinations, d, next)
 		if (d->s.dead || d->s.told_off)
 			revive(d);

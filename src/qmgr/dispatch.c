@@ -74,6 +74,7 @@ delivery_came_home(struct delivery *d)
 	PP_ON(q->loop);
 	q->deliveries--;
 	dest->pins++;
+	qmgr_relays_told(q, d);
 	/* Put off by what its destination is, it is tried when that is over. */
 	if (d->hop.cls != STATUS_NONE && d->cause != CAUSE_OWN)
 		m->waits_for = arena_strdup(&m->arena, dest->key);
@@ -167,6 +168,7 @@ hand_out(struct qmgr_destination *dest, struct delivery *d)
 
 	d->loop_index = pick_loop(dest);
 	d->agent = dest->transport->agent->agent;
+	qmgr_relays_ask(q, d);
 	if (dest->transport->agent->ctx)
 		d->agent_ctx = dest->transport->agent->ctx[d->loop_index];
 	d->start_us = loop_wall_us();
@@ -207,6 +209,7 @@ probe_came_home(struct delivery *d)
 	q->deliveries--;
 	q->probes--;
 	dest->is_probed = false;
+	qmgr_relays_told(q, d);
 	ended(dest, d, true);
 	delivery_end(d);
 	qmgr_waiting_probed(dest);

@@ -221,7 +221,8 @@ struct qmgr {
 	int64_t tick_since, rush_until; /* ms of the loop */
 	unsigned tick_count;            /* arrivals since then */
 	unsigned filing;
-	struct index index; /* deferred mail */
+	struct qmgr_relay *relays; /* that are in trouble */
+	struct index index;        /* deferred mail */
 	uint32_t *wanted; /* slots of it whose details are to be read, from wanted_at to wanted_n */
 	size_t wanted_at, wanted_n, wanted_room;
 	bool loading[WANTED_BATCHES]; /* batches of them that are being read */
@@ -339,6 +340,13 @@ struct rate *rates_rate(struct qmgr_rate *x);
 /* Written before it begins, and behind its end. */
 void rates_began(struct rates *r, struct qmgr_rate *x, int64_t now);
 void rates_ended(struct rates *r, struct qmgr_rate *x, int64_t end);
+
+/* relays.c. Before a delivery: which next hops of its list it leaves out; after it: how they were;
+ * and each may be tried again at once. */
+void qmgr_relays_ask(struct qmgr *q, struct delivery *d);
+void qmgr_relays_told(struct qmgr *q, const struct delivery *d);
+void qmgr_relays_revive(struct qmgr *q);
+void qmgr_relays_fini(struct qmgr *q);
 
 /* deferred.c. Adding one that is known moves it, and reads its details again. waits_for:
  * the key of a destination; NULL = as it was. */

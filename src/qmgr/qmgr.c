@@ -495,6 +495,7 @@ qmgr_free(struct qmgr *q)
 		qmgr_destination_free(d);
 	q->epoch->current = false;
 	qmgr_epoch_unref(q->epoch);
+	qmgr_relays_fini(q);
 	qmgr_deferred_fini(q);
 	qmgr_hand_free(q);
 	qmgr_secrets_stop(q);

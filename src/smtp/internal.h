@@ -316,6 +316,8 @@ struct smtp_job {
 	/* Where to. */
 	struct smtp_hop hops[SMTP_HOPS_MAX];
 	size_t hop_count, hop;
+	size_t list_count; /* of the hops: those of the list, the fallback ones come behind */
+	bool is_hop_bad;   /* it is in trouble, whatever the message */
 	struct resolver_mx *mx;
 	size_t mx_count, mx_next; /* hosts; the first not looked up */
 	size_t group_end;         /* of the preference being looked up */

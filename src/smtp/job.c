@@ -101,12 +101,67 @@ smtp_cause_of(const struct status *st, enum delivery_cause otherwise)
 	return st->smtp == 421 || st->subject == 7 ? CAUSE_TOLD_OFF : otherwise;
 }
 
+static bool
+has_words(const char *text, const char *const *words)
+{
+	for (size_t i = 0; words[i]; i++)
+		if (strcasestr(text, words[i]))
+			return true;
+	return false;
+}
+
+/* Does this answer to MAIL speak of us and the relay rather than of the message? Only what is
+ * unmistakable: RFC 5321 4.2.2 421, RFC 4954 6 (log in first, or again), RFC 3463 x.4.5, and what
+ * the large providers say when an account has sent enough. */
+static bool
+is_about_relay(const struct status *st)
+{
+	static const char *const words[] = {"quota exceeded", "sending limit", "sending quota",
+	    "throttling failure", "sending rate exceeded", "rate limit exceeded",
+	    "daily user sending", "too many messages", NULL};
+
+	if (st->smtp == 0 || st->text == NULL)
+		return false;
+	return st->smtp == 421 || st->smtp == 530 || st->smtp == 534 || st->smtp == 535 ||
+	       st->smtp == 538 || (st->subject == 4 && st->detail == 5) ||
+	       has_words(st->text, words);
+}
+
+static bool
+is_left_out(const struct smtp_job *j, size_t hop)
+{
+	return hop < j->list_count && ((j->d->hops_left_out >> hop) & 1);
+}
+
+/* The next one of the list that may be tried; hop_count: none. */
+static size_t
+next_hop(const struct smtp_job *j, size_t hop)
+{
+	while (hop < j->hop_count && is_left_out(j, hop))
+		hop++;
+	return hop;
+}
+
+/* Done with this hop: the queue manager is told when it was in trouble. */
+static void
+leave_hop(struct smtp_job *j)
+{
+	struct delivery *d = j->d;
+
+	if (!j->is_hop_bad || j->hop >= j->list_count || j->list_count < 2)
+		return;
+	if (!d->hops_trouble)
+		d->hops_trouble = arena_alloc(&d->arena, SMTP_HOPS_MAX * sizeof *d->hops_trouble);
+	d->hops_trouble[j->hop] = arena_strdup(&d->arena, j->trouble.text);
+}
+
 /* Nothing is left to try. */
 static void
 conclude(struct smtp_job *j)
 {
 	struct delivery *d = j->d;
 
+	leave_hop(j);
 	if (smtp_job_open_count(j) > 0 || d->rcpt_count == 0) {
 		soften_configuration(j);
 		d->cause = j->cause;
@@ -156,9 +211,17 @@ smtp_job_decide(struct smtp_job *j, size_t rcpt, const struct status *st)
 void
 smtp_job_decide_all(struct smtp_job *j, const struct status *st)
 {
+	struct status own = *st;
+
+	if (j->list_count > 1 && is_about_relay(st)) {
+		j->is_hop_bad = true;
+		j->trouble = own;
+		if (next_hop(j, j->hop + 1) < j->hop_count)
+			own.cls = STATUS_TEMP; /* the next relay has not said no */
+	}
 	for (size_t i = 0; i < j->d->rcpt_count; i++)
 		if (smtp_job_open(j, i))
-			smtp_job_decide(j, i, st);
+			smtp_job_decide(j, i, &own);
 }
 
 bool
@@ -175,7 +238,7 @@ has_next(const struct smtp_job *j)
 {
 	return (smtp_job_may_try_more(j) &&
 		   (j->target < j->target_count || smtp_lookup_has_more(j))) ||
-	       j->hop + 1 < j->hop_count;
+	       next_hop(j, j->hop + 1) < j->hop_count;
 }
 
 static void start_hop(struct smtp_job *j);
@@ -193,8 +256,9 @@ next_address(struct smtp_job *j)
 		if (smtp_lookup_more(j))
 			return;
 	}
-	if (j->hop + 1 < j->hop_count) {
-		j->hop++;
+	if (next_hop(j, j->hop + 1) < j->hop_count) {
+		leave_hop(j);
+		j->hop = next_hop(j, j->hop + 1);
 		start_hop(j);
 		return;
 	}
@@ -207,6 +271,7 @@ start_hop(struct smtp_job *j)
 	const struct smtp_hop *hop = smtp_job_hop(j);
 	struct smtp_session *ss = NULL;
 
+	j->is_hop_bad = false;
 	j->addresses = j->sessions = 0;
 	j->has_policy = false;
 	j->target = j->target_count = j->mx_next = j->mx_count = 0;
@@ -254,6 +319,7 @@ smtp_job_addresses(struct smtp_job *j, const struct status *failed)
 		if (j->svc->p->soft_bounce && st.cls == STATUS_PERM)
 			st.cls = STATUS_TEMP;
 		j->cause = CAUSE_NAME;
+		j->is_hop_bad = true;
 		note_trouble(j, &st, SMTP_TROUBLE_LOOKUP);
 	}
 	next_address(j);
@@ -288,6 +354,7 @@ smtp_job_ready(struct smtp_job *j)
 	if (d->conn_use == 1)
 		d->connect_us = loop_wall_us();
 	j->cause = CAUSE_NONE;
+	j->is_hop_bad = false;
 	if (d->rcpt_count > 0) {
 		smtp_transaction_start(j);
 		return;
@@ -327,6 +394,7 @@ smtp_job_session_failed(
 		smtp_prepare(j);
 		return;
 	}
+	j->is_hop_bad = j->cause != CAUSE_OWN;
 	note_trouble(j, &soft, kind);
 	next_address(j);
 }
@@ -346,7 +414,10 @@ smtp_job_transaction_done(struct smtp_job *j, enum smtp_trouble kind)
 
 	j->session = NULL;
 	j->is_fresh = false;
+	if (!j->is_hop_bad && kind == SMTP_TROUBLE_MESSAGE && j->hop < j->list_count)
+		j->d->hops_worked |= (uint64_t)1 << j->hop;
 	if (smtp_job_open_count(j) == 0) {
+		leave_hop(j);
 		finish(j);
 		return;
 	}
@@ -416,6 +487,8 @@ smtp_job_new(struct smtp *s, struct delivery *d)
 		smtp_job_give_up(j, &st, CAUSE_NONE);
 		return;
 	}
+	j->list_count = j->hop_count;
+	j->hop = next_hop(j, 0) % j->hop_count;
 	smtp_target_parse(&j->arena, p->smtp_fallback_relay, p->known_tcp_ports, j->svc->port, true,
 	    j->hops, &j->hop_count);
 	if (j->svc->generic)

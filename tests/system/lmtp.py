@@ -3,8 +3,10 @@
 import os
 import re
 
+import pp_dovecot
 import pp_harness
 import pp_peers
+import pp_shapes
 import pytest
 
 ROWS = pp_harness.SMTPD + "lmtp unix - - n - - lmtp\n"
@@ -103,3 +105,25 @@ def test_no_socket(scratch):
     said = s.wait_status("u@box.test", "deferred")
     assert (said["relay"], said["dsn"], said["text"]) == (
         "none", "4.4.1", "connect to pp.pennypost.test[/nowhere/lmtp]: No such file or directory")
+
+
+@pytest.mark.parametrize("by", ["unix", "inet"])
+def test_dovecot(scratch, root, by):
+    """Dovecot takes all shapes unchanged, and says of each recipient what it says."""
+    dovecot = pp_dovecot.Dovecot(scratch, {"you@box.test": None, "full@box.test": 10})
+    nexthop = f"unix:{dovecot.path}" if by == "unix" else f"inet:127.0.0.1:{dovecot.port}"
+    s = system(scratch, nexthop, local_header_rewrite_clients="").start()
+    s.send(["full@box.test", "you@box.test", "stranger@box.test"], sender="")
+    said = s.wait_status("stranger@box.test", "bounced")
+    assert said["dsn"] == "5.1.1" and "550 5.1.1 <stranger@box.test> User doesn't exist" in said["text"]
+    assert s.wait_status("you@box.test", "sent")["dsn"] == "2.0.0"
+    said = s.wait_status("full@box.test", "deferred")
+    assert said["dsn"] == "4.2.2" and "Quota exceeded" in said["text"]
+    shapes = pp_shapes.contents()
+    assert len(shapes) >= 90, len(shapes)
+    client = s.client()
+    client.ehlo()
+    pp_shapes.send_all(client, "you@box.test", shapes)
+    s.log.wait_for(r"to=<you@box\.test>, .*status=sent", count=1 + len(shapes))
+    pp_shapes.check(shapes, dovecot.mails("you@box.test")[1:])
+    assert len(dovecot.log.find("Connect from")) <= 60

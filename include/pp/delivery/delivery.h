@@ -56,6 +56,9 @@ struct delivery {
 	const char *transport;     /* master.cf name and key: "smtp" */
 	const char *program;       /* of the log lines: "smtp", "relay/smtp"; NULL = transport */
 	const char *nexthop;
+	/* Of a list of next hops, by place, as bits: to be passed over; being tried again after
+	 * trouble (qmgr's own note). */
+	uint64_t hops_left_out, hops_probed;
 	struct snap *config; /* keeps `service` alive; struct config * is its first member */
 	const struct service *service; /* its master.cf row with its parameters */
 	struct delivery_rcpt *rcpt;
@@ -72,6 +75,10 @@ struct delivery {
 	 * does not throttle, but a flush is careful then. */
 	struct status hop;
 	enum delivery_cause cause;
+	/* Of a list: those that took a message, and, by place, why one could not be used, or NULL;
+	 * the array may be NULL. */
+	uint64_t hops_worked;
+	const char **hops_trouble;
 	bool is_file_damaged; /* its content cannot be read: qmgr moves it to corrupt/ */
 	unsigned conn_use;
 	const char *relay; /* "host[addr]:port" or "none" */
