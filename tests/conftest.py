@@ -1,6 +1,7 @@
 """conftest.py - fixtures of every pytest suite: a scratch folder, the peers, the system under test."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -11,6 +12,11 @@ import pp_ca  # noqa: E402
 import pp_harness  # noqa: E402
 import pp_peers  # noqa: E402
 import pp_scratch  # noqa: E402
+
+# Who runs the tests in the background ignores these, and so would every program that they start.
+for ignored in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(ignored) == signal.SIG_IGN:
+        signal.signal(ignored, signal.default_int_handler)
 
 
 @pytest.hookimpl(hookwrapper=True)

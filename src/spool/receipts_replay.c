@@ -183,11 +183,14 @@ int
 receipts_replay_blk(const struct spool *s)
 {
 	struct receipts_file *f;
-	int fd = fsio_open_read(s->dirfd, RECEIPTS_FILE), rc = 0;
+	int fd, rc = 0;
 	ssize_t n;
 
+	if (!receipts_left_blk(s))
+		return 0;
+	fd = fsio_open_read(s->dirfd, RECEIPTS_FILE);
 	if (fd < 0)
-		return fd == -ENOENT ? 0 : fd;
+		return fd;
 	f = MEM_NEW(struct receipts_file);
 	n = fsio_pread(fd, (char *)f, sizeof(*f), 0);
 	fsio_close(fd);

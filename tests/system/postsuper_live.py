@@ -141,6 +141,9 @@ def test_a_command_on_all_may_take_its_time(thousands, shim):
     until(lambda: f"deferred {len(ids)} " not in system.must("status"), "no walk came")
     command.kill()
     command.wait()
+    for _ in range(2):  # that nobody holds the command's lock any more is noticed within two seconds
+        mark = system.log.mark()
+        system.log.wait_for("scan of the queue directories: ", since=mark)
     by_hand = system.queue_files("deferred")[0]
     os.unlink(f"{system.queue}/{by_hand}")
     system.log.wait_for(f"{os.path.basename(by_hand)}: gone from deferred")
