@@ -53,6 +53,9 @@ ended(struct qmgr_destination *d, const struct delivery *done, bool is_probe)
 	qmgr_speed_ended(d, o.sent, loop_now(d->q->loop));
 	v = schedule_ended(&d->s, &o, loop_now(d->q->loop), end);
 	log_window(d, o.failed);
+	if (o.failed && o.cause == CAUSE_OWN)
+		log_warn("qmgr", "transport %s: nothing is sent for %lld s: %s", d->transport->name,
+		    (long long)d->transport->s.retry_time / 1000, done->hop.text);
 	if (v == SCHEDULE_DIED)
 		qmgr_destination_dies(
 		    d, o.failed || done->rcpt_count == 0 ? &done->hop : &done->rcpt[0].status);

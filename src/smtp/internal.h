@@ -185,7 +185,7 @@ struct smtp_session {
 	bool is_auth_sent; /* AUTH: what follows are bare answers */
 	bool is_authenticated;
 	int bind_error; /* -errno: not from the address that it should come from */
-	bool is_own;    /* no connection because of us: out of sockets, memory, ports */
+	bool is_own;    /* no connection because of us: out of sockets or memory */
 	struct sasl_exchange *sasl;
 	struct map_query keywords; /* what is ignored of its EHLO reply */
 	struct map_key keywords_key;

@@ -72,7 +72,8 @@ on_context(struct smtp_tls_wait *w, struct tls_context *c, const char *error)
 	} else {
 		struct status st = smtp_error_tls_context(&j->arena, error);
 
-		smtp_job_give_up(j, &st, CAUSE_OWN);
+		/* Another policy may need other files, or none: other destinations go on. */
+		smtp_job_give_up(j, &st, CAUSE_TLS);
 	}
 }
 

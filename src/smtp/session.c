@@ -457,13 +457,21 @@ bind_text(const struct smtp_session *ss)
 						      : p->smtp_bind_address;
 }
 
+/* What every other connection would fail for just as well. An address that could not be had is none
+ * of it: those of the other family, or from another host, may go on. */
+static bool
+is_shortage(int err)
+{
+	return err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM;
+}
+
 static void
 fail_to_bind(struct smtp_session *ss)
 {
 	struct status st =
 	    smtp_error_bind(&ss->arena, bind_parameter(ss), bind_text(ss), ss->bind_error);
 
-	ss->is_own = true;
+	ss->is_own = is_shortage(ss->bind_error);
 	smtp_session_fail(ss, &st, false, false);
 }
 
@@ -480,9 +488,7 @@ on_connected(void *ctx, int err, struct stream *st)
 	if (err < 0) {
 		struct status failed = smtp_error_connect(&ss->arena, ss->address, err);
 
-		ss->is_own = err == -EMFILE || err == -ENFILE || err == -ENOBUFS ||
-			     err == -ENOMEM || err == -EADDRNOTAVAIL;
-
+		ss->is_own = is_shortage(err);
 		smtp_session_fail(ss, &failed, false, false);
 		return;
 	}

@@ -139,8 +139,13 @@ def test_levels(scratch, ca):
     wanted["t4.unknown.test"] = SENT
     policies[".up.plain.test"] = "encrypt"
     wanted["deep.up.plain.test"] = NOT_OFFERED
-    system = start(scratch, peers, ca, policies, smtp_tls_fingerprint_digest="sha256")
+    system = start(scratch, peers, ca, policies, smtp_tls_fingerprint_digest="sha256",
+                   transport_retry_time="1h")
     check(system, wanted)
+    # A file that one policy lacks holds up nobody else.
+    for domain, status in ("t3.good.test", "deferred"), ("none.good.test", "sent"):
+        system.send(f"next@{domain}")
+        system.log.wait_for(rf"to=<next@{re.escape(domain)}>, .*status={status}")
     assert "asked.for.test" in peers.asked
     log = "\n".join(system.log.lines)
     for words in (

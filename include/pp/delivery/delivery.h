@@ -29,7 +29,7 @@ enum delivery_cause {
 	CAUSE_TOLD_OFF, /* it sent us away on purpose (421, 4.7.x): one attempt first, then the rest
 			 */
 	CAUSE_QUOTA,    /* what we may send through it is used up */
-	CAUSE_OWN,      /* nothing of its own: a file or a socket that we could not have */
+	CAUSE_OWN,      /* nothing of its own: we have no socket or memory, for nobody */
 };
 
 struct delivery_rcpt {
