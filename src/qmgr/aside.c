@@ -77,7 +77,8 @@ put_aside(struct qmgr_destination *d, unsigned n)
 		    PP_CONTAINER(TAILQ_LAST(&d->s.line, schedule_line), struct qmgr_entry, s);
 
 		schedule_remove(&e->s);
-		e->message->waits_for = arena_strdup(&e->message->arena, d->key);
+		qmgr_waiting_put_off(e->message, d);
+		e->message->put_off = 0; /* it has not failed: no news is needed */
 		qmgr_defer_entry(e, &st);
 	}
 	arena_fini(&a);

@@ -41,7 +41,8 @@ qmgr_deferred_find(struct qmgr *q, const char *id)
 }
 
 void
-qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when, const char *waits_for)
+qmgr_deferred_add(
+    struct qmgr *q, const char *id, int64_t when, const char *waits_for, uint32_t put_off)
 {
 	struct qmgr_deferred *d = qmgr_deferred_find(q, id);
 
@@ -50,8 +51,11 @@ qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when, const char *wait
 	else
 		index_move(&q->index, d, when);
 	d->generation = q->generation & 0xff;
-	if (waits_for)
+	if (waits_for) {
 		index_wait_for(&q->index, d, waits_for);
+		d->is_held = false;
+		d->put_off = put_off;
+	}
 	qmgr_details_want(q, d);
 	if (index_first(&q->index) == d)
 		arm(q);

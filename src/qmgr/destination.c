@@ -27,6 +27,7 @@ destination_new(struct qmgr *q, const char *transport, const char *nexthop, cons
 	d->transport = qmgr_transport_get(q, transport);
 	d->transport->epoch->destinations++;
 	schedule_destination_init(&d->s, &d->transport->s);
+	qmgr_waiting_begin(d);
 	if (d->transport->s.rate.count > 0)
 		d->rate =
 		    rates_get(q->rates, d->key, &d->transport->s.rate, loop_monotonic_us() / 1000);
@@ -171,7 +172,7 @@ suspend_entry(struct qmgr_destination *d, struct qmgr_entry *e)
 
 	st.cls = STATUS_TEMP;
 	st.text = arena_printf(&a, "delivery temporarily suspended: %s", d->reason.text);
-	e->message->waits_for = arena_strdup(&e->message->arena, d->key);
+	qmgr_waiting_put_off(e->message, d);
 	qmgr_defer_entry(e, &st);
 	arena_fini(&a);
 }

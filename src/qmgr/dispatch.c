@@ -80,7 +80,7 @@ delivery_came_home(struct delivery *d)
 	qmgr_relays_told(q, d);
 	/* Put off by what its destination is, it is tried when that is over. */
 	if (d->hop.cls != STATUS_NONE && d->cause != CAUSE_OWN)
-		m->waits_for = arena_strdup(&m->arena, dest->key);
+		qmgr_waiting_put_off(m, dest);
 	/* First the next mail for the same connection, then the book-keeping of this one. */
 	ended(dest, d, false);
 	qmgr_message_settled(m, e, d);

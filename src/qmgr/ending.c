@@ -134,7 +134,7 @@ left_undone(struct qmgr_message *m)
 	if (m->rc == -ENOENT || m->leave_as == SUPER_NONE || m->leave_as == SUPER_LEAVE) {
 		/* Gone (deleted) or held by hand: then it is not ours to wait for. */
 		if (m->rc != -ENOENT)
-			qmgr_deferred_add(q, m->id, m->next_try, m->waits_for);
+			qmgr_deferred_add(q, m->id, m->next_try, m->waits_for, m->put_off);
 		else
 			qmgr_look(q, m->id, QUEUE_DEFERRED);
 		qmgr_event(q, "deferred", m->id);

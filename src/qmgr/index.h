@@ -14,7 +14,8 @@ enum {
 /* One message: 48 bytes. With its place in heap and table, and details of fifty bytes, it takes
  * some 125 in all. */
 struct qmgr_deferred {
-	int64_t when : 40;       /* seconds of the next attempt */
+	int64_t when : 39;       /* seconds of the next attempt */
+	uint64_t is_held : 1;    /* it was due, and its destination could not have it */
 	uint64_t generation : 8; /* of the last scan that saw it */
 	uint64_t details_n : 11;
 	uint64_t is_long : 1;    /* the id is long.p */
@@ -27,9 +28,12 @@ struct qmgr_deferred {
 		char *long_id;
 	};
 	uint32_t hash;
-	uint32_t waits_for;  /* of strings, + 1: the destination it waits for; 0 = its time alone */
-	uint32_t held_since; /* seconds, modulo 2^32; 0 = it was not held back when it was due */
-	uint32_t heap_at;    /* or, of a free one: the next free + 1 */
+	uint32_t waits_for; /* of strings, + 1: the destination it waits for; 0 = its time alone */
+	union {
+		uint32_t held_since; /* is_held: seconds, modulo 2^32 */
+		uint32_t put_off;    /* otherwise: the first news that calls it */
+	};
+	uint32_t heap_at; /* or, of a free one: the next free + 1 */
 };
 
 struct index {

@@ -55,6 +55,7 @@ struct qmgr_epoch {
 	struct qmgr_transport *transports;
 	struct arena arena;
 	unsigned destinations;
+	uint32_t news; /* it came with this one; 0 = with the start */
 	bool current;
 };
 
@@ -87,6 +88,8 @@ struct qmgr_destination {
 	uint32_t slot;   /* the walk over deferred mail goes on here */
 	uint32_t walked; /* slots since it found one that waits for us */
 	bool is_calling; /* the walk is under way */
+	bool was_dead;   /* since the last news */
+	uint32_t news;   /* its last; 0 = none yet */
 	struct post call;
 	struct timer probe_timer;
 	int64_t probe_ms; /* until the next probe */
@@ -170,6 +173,7 @@ struct qmgr_message {
 	bool unthrottle;       /* asked for by name: dead destinations are tried */
 	bool again;            /* asked for after its failure: tried again at once */
 	const char *waits_for; /* key of the destination whose trouble put it off, or NULL */
+	uint32_t put_off;      /* the first news that calls it then */
 	struct qmgr_destination *coming; /* for which it is loaded */
 	unsigned flushes;                /* q->flushes when the first recipient was deferred */
 	struct qmgr_record_list records, writing;
@@ -207,6 +211,7 @@ struct qmgr {
 	char *rates_file;
 	struct qmgr_secrets *secrets; /* secrets.c: NULL while no credentials are rejected */
 	unsigned probes;
+	uint32_t news;       /* waiting.c: the last that a destination had */
 	int64_t name_probed; /* ms of the loop */
 	unsigned deliveries, jobs;
 	TAILQ_HEAD(, qmgr_message) young; /* the oldest first, but for those that failed */
@@ -303,6 +308,8 @@ void qmgr_dispatch(struct qmgr *q, struct qmgr_transport *t);
 void qmgr_probe(struct qmgr_destination *d);
 
 /* waiting.c: deferred mail that waits for a destination rather than for its time. */
+void qmgr_waiting_begin(struct qmgr_destination *d);
+void qmgr_waiting_put_off(struct qmgr_message *m, const struct qmgr_destination *d);
 /* Due, but its destination could do nothing with it: it is due later. */
 bool qmgr_waiting_holds(struct qmgr *q, struct qmgr_deferred *slot);
 /* It is being loaded; it has reached its destination, or will not. */
@@ -349,8 +356,9 @@ void qmgr_relays_revive(struct qmgr *q);
 void qmgr_relays_fini(struct qmgr *q);
 
 /* deferred.c. Adding one that is known moves it, and reads its details again. waits_for:
- * the key of a destination; NULL = as it was. */
-void qmgr_deferred_add(struct qmgr *q, const char *id, int64_t when, const char *waits_for);
+ * the key of a destination, whose news calls it from put_off on; NULL = as it was. */
+void qmgr_deferred_add(
+    struct qmgr *q, const char *id, int64_t when, const char *waits_for, uint32_t put_off);
 /* A pointer to one is good until that one is dropped. */
 struct qmgr_deferred *qmgr_deferred_find(struct qmgr *q, const char *id);
 void qmgr_deferred_drop(struct qmgr *q, struct qmgr_deferred *d);

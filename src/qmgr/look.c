@@ -310,7 +310,7 @@ take_in(struct look *k)
 		if (d)
 			when = qmgr_deferred_time(q, d, when);
 		if (d == NULL || k->touched || qmgr_deferred_when(d) != when)
-			qmgr_deferred_add(q, k->id, when, NULL);
+			qmgr_deferred_add(q, k->id, when, NULL, 0);
 		qmgr_event(q, d ? "changed" : "adopted", k->id);
 		return;
 	}

@@ -114,13 +114,13 @@ load_failed(struct qmgr_message *m)
 		    spool_queue_name(QUEUE_ACTIVE));
 		qmgr_event(q, "corrupt", m->id);
 	} else if (m->rc == -EBUSY && m->from == QUEUE_DEFERRED) {
-		qmgr_deferred_add(q, m->id, qmgr_now() + BUSY_SECONDS, NULL);
+		qmgr_deferred_add(q, m->id, qmgr_now() + BUSY_SECONDS, NULL, 0);
 	} else if (m->rc != -ENOENT && m->rc != -EBUSY) {
 		log_warn("qmgr", "%s: cannot be made active: %s: trying again in %lld s", m->id,
 		    strerror(-m->rc), (long long)(q->epoch->params->minimal_backoff_time / 1000));
 		if (m->from == QUEUE_DEFERRED)
 			qmgr_deferred_add(q, m->id,
-			    qmgr_now() + q->epoch->params->minimal_backoff_time / 1000, NULL);
+			    qmgr_now() + q->epoch->params->minimal_backoff_time / 1000, NULL, 0);
 		/* incoming/ is looked at again by the next scan */
 	}
 	/* ENOENT: an administrator or a command took the file away; that is their right. */

@@ -178,6 +178,7 @@ reload_run(struct post *p)
 	struct qmgr_destination *d, *next;
 
 	q->epoch = qmgr_epoch_new(q, &o->setup);
+	q->epoch->news = ++q->news;
 	cleanup_setup_unref(&o->setup);
 	/* Old destinations finish their work under the old settings; new work finds new ones. */
 	HASH_ITER (hh, q->destinations, d, next) {
@@ -234,7 +235,7 @@ find_done(struct lane_job *job)
 				qmgr_deferred_drop(q, d);
 		}
 	} else if (o->rc == 0 && o->at == QUEUE_DEFERRED) {
-		qmgr_deferred_add(q, o->arg, o->st.st_mtim.tv_sec, NULL);
+		qmgr_deferred_add(q, o->arg, o->st.st_mtim.tv_sec, NULL, 0);
 	} else if (o->rc == 0 && o->at == QUEUE_INCOMING) {
 		qmgr_message_load(q, o->arg, QUEUE_INCOMING, NULL);
 	}

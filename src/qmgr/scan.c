@@ -98,7 +98,7 @@ adopt(struct qmgr *q, enum queue queue, const struct scan_entry *e)
 	}
 	if (d)
 		qmgr_event(q, "changed", e->id);
-	qmgr_deferred_add(q, e->id, when, NULL);
+	qmgr_deferred_add(q, e->id, when, NULL, 0);
 }
 
 static void

@@ -5,7 +5,9 @@
  * nothing of it is loaded when its time comes: it would be put off again, and a hundred thousand of
  * them would be all the queue manager did. When the destination takes mail again, or its time of
  * death is over, its mail is called, whatever its own time: as much as can be sent soon, then more
- * as that goes, so that it never fills the active queue.
+ * as that goes, so that it never fills the active queue. News has a number, and calls what was put
+ * off before it, once: what then fails again waits for its own time or for other news, or mail that
+ * breaks every connection would be tried as often as other mail gets through.
  *
  * To know soon, a dead destination is asked by a delivery without mail where that harms nobody: one
  * that could not be reached gets a connection, one whose name could not be found a question to our
@@ -62,8 +64,9 @@ is_held_too_long(struct qmgr *q, struct qmgr_deferred *slot)
 	uint32_t now = (uint32_t)qmgr_now();
 	uint32_t most = (uint32_t)(q->epoch->params->maximal_backoff_time / 1000);
 
-	if (slot->held_since == 0)
+	if (!slot->is_held)
 		slot->held_since = now;
+	slot->is_held = true;
 	return now - slot->held_since > most + slot->hash % (most / 4 + 1);
 }
 
@@ -106,6 +109,31 @@ qmgr_waiting_loaded(struct qmgr_message *m)
 	qmgr_destination_release(d);
 }
 
+/* All that waited before this is called. */
+static void
+hear(struct qmgr_destination *d)
+{
+	d->was_dead = false;
+	d->walked = 0;
+	d->news = ++d->q->news;
+}
+
+void
+qmgr_waiting_begin(struct qmgr_destination *d)
+{
+	/* A new configuration is news. Otherwise nothing is to be called, or looked for. */
+	d->news = d->transport->epoch->news;
+	if (d->news == 0)
+		d->walked = index_slots(&d->q->index);
+}
+
+void
+qmgr_waiting_put_off(struct qmgr_message *m, const struct qmgr_destination *d)
+{
+	m->waits_for = arena_strdup(&m->arena, d->key);
+	m->put_off = d->q->news + 1;
+}
+
 static void call_go(struct qmgr_destination *d);
 
 static void
@@ -141,7 +169,8 @@ call_go(struct qmgr_destination *d)
 		if (d->slot >= slots)
 			d->slot = 0;
 		m = index_at(&q->index, d->slot);
-		if (m == NULL || m->waits_for != handle + 1)
+		if (m == NULL || m->waits_for != handle + 1 ||
+		    !(m->is_held || m->put_off <= d->news))
 			continue;
 		have++;
 		d->walked = 0;
@@ -159,6 +188,8 @@ call_go(struct qmgr_destination *d)
 void
 qmgr_waiting_call(struct qmgr_destination *d)
 {
+	if (d->was_dead && !d->s.dead)
+		hear(d);
 	if (d->is_calling || d->retired || d->s.dead || d->q->stopping || has(d) * 2 > share(d) ||
 	    d->walked >= index_slots(&d->q->index))
 		return;
@@ -205,7 +236,7 @@ qmgr_waiting_probed(struct qmgr_destination *d)
 void
 qmgr_waiting_died(struct qmgr_destination *d)
 {
-	d->walked = 0;
+	d->was_dead = true;
 	if (d->retired || d->q->stopping)
 		return;
 	if (d->s.cause == CAUSE_AUTH)
@@ -237,7 +268,7 @@ void
 qmgr_waiting_back(struct qmgr_destination *d, enum delivery_cause was)
 {
 	timer_stop(&d->probe_timer);
-	d->walked = 0;
+	hear(d);
 	qmgr_waiting_call(d);
 	if (was == CAUSE_NAME)
 		names_are_back(d->q);

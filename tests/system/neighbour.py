@@ -98,6 +98,22 @@ def test_relay_answers_again(system, scratch):
     sink.wait(200, timeout=30)
 
 
+def test_what_failed_alone_waits_for_its_own_time(system, scratch):
+    """Mail that breaks every connection is not tried again whenever other mail gets through, or fails."""
+    def answer(verb, argument):
+        return "" if verb == "RCPT" and "<drop@" in argument else None
+
+    sink = pp_peers.Sink(scratch, answer=answer)
+    system.write_config(relayhost=f"[127.0.0.1]:{sink.port}", **LONG)
+    system.start()
+    for _ in range(2):
+        system.wait_deferred(system.send("drop@dest.test", sender="a@app.test"))
+        for _ in range(3):
+            system.wait_removed(system.send("user@dest.test", sender="a@app.test"))
+    assert len(system.log.find("to=<drop@dest.test>.* status=deferred")) == 2
+    assert sum("<drop@" in argument for _, verb, argument in sink.commands if verb == "RCPT") == 2
+
+
 def test_dead_receiver_is_tried_with_few(system, scratch):
     """When its time is over a dead host gets a first window of mail; the rest stays where it is."""
     port = scratch.port()
