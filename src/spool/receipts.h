@@ -9,7 +9,8 @@
 #define RECEIPTS_MAGIC "PPRCPT01"
 
 enum {
-	RECEIPTS_SLOTS = 4096, /* more than run at once: 100 deliveries of 50 recipients need 1,300 */
+	/* More than run at once: 100 deliveries of 50 recipients need 1,300. */
+	RECEIPTS_SLOTS = 4096,
 	RECEIPTS_PLACES = 4, /* recipients in a slot */
 	RECEIPTS_HEAD = 4096,
 	RECEIPTS_INTAKES = 16, /* more than pickup has at once */
