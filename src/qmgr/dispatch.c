@@ -49,6 +49,7 @@ ended(struct qmgr_destination *d, const struct delivery *done, bool is_probe)
 	enum schedule_verdict v;
 
 	d->busy_on[done->loop_index]--;
+	d->tried_us = done->start_us;
 	rates_ended(d->q->rates, d->rate, end);
 	qmgr_speed_ended(d, o.sent, loop_now(d->q->loop));
 	v = schedule_ended(&d->s, &o, loop_now(d->q->loop), end);

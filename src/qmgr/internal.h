@@ -84,12 +84,13 @@ struct qmgr_destination {
 	struct qmgr_rate *rate;             /* NULL = none */
 	struct qmgr_speed speed;
 	/* waiting.c */
-	unsigned coming; /* messages being loaded for it */
-	uint32_t slot;   /* the walk over deferred mail goes on here */
-	uint32_t walked; /* slots since it found one that waits for us */
-	bool is_calling; /* the walk is under way */
-	bool was_dead;   /* since the last news */
-	uint32_t news;   /* its last; 0 = none yet */
+	unsigned coming;  /* messages being loaded for it */
+	uint32_t slot;    /* the walk over deferred mail goes on here */
+	uint32_t walked;  /* slots since it found one that waits for us */
+	bool is_calling;  /* the walk is under way */
+	bool was_dead;    /* since the last news */
+	int64_t tried_us; /* loop_wall_us: the delivery that came back last had begun */
+	uint32_t news;    /* its last; 0 = none yet */
 	struct post call;
 	struct timer probe_timer;
 	int64_t probe_ms; /* until the next probe */

@@ -9,7 +9,10 @@
 #include <sys/stat.h>
 #include "internal.h"
 
-enum { LOOK_MS = 500 };
+enum {
+	LOOK_MS = 500,
+	CLOCK_US = 10 * 1000, /* a file's time may be so much behind */
+};
 
 struct qmgr_secrets {
 	struct qmgr *q;
@@ -17,8 +20,16 @@ struct qmgr_secrets {
 	struct timer timer;
 	char *files; /* the settings, joined */
 	uint64_t seen, now;
+	int64_t since_us;  /* a rejected attempt began; what was changed after it is news */
+	int64_t newest_us; /* change of any of them */
 	bool is_looking, is_first;
 };
+
+static int64_t
+changed_us(const struct stat *st)
+{
+	return (int64_t)st->st_ctim.tv_sec * 1000000 + st->st_ctim.tv_nsec / 1000;
+}
 
 /* Of all files: changes when one of them does. */
 static void
@@ -29,6 +40,7 @@ look_work(struct lane_job *job)
 	struct arena a = {0};
 
 	s->now = 0;
+	s->newest_us = 0;
 	while (str_token(&rest, ", \t\r\n{}", &token)) {
 		size_t at = str_index(token, '/');
 		struct stat st = {0};
@@ -37,6 +49,8 @@ look_work(struct lane_job *job)
 			continue;
 		s->now = s->now * 31 + (uint64_t)st.st_mtim.tv_sec * 1000000007 +
 			 (uint64_t)st.st_mtim.tv_nsec + st.st_ino * 7 + (uint64_t)st.st_size;
+		if (changed_us(&st) > s->newest_us)
+			s->newest_us = changed_us(&st);
 	}
 	arena_fini(&a);
 }
@@ -75,8 +89,9 @@ look_done(struct lane_job *job)
 
 	q->jobs--;
 	s->is_looking = false;
+	/* Nobody looked between the attempt and now. */
 	if (s->is_first)
-		s->seen = s->now;
+		s->seen = s->now - (s->newest_us + CLOCK_US > s->since_us);
 	s->is_first = false;
 	if (s->seen != s->now && !q->stopping)
 		changed(q);
@@ -126,7 +141,9 @@ look_fired(struct timer *t)
 		qmgr_secrets_stop(s->q);
 		return;
 	}
-	s->is_first = strcmp(files, s->files) != 0; /* of another set: nothing to compare with */
+	/* Of another set: nothing to compare with. */
+	s->is_first = strcmp(files, s->files) != 0;
+	s->since_us = INT64_MAX;
 	mem_free(s->files);
 	s->files = files;
 	look(s);
@@ -144,6 +161,7 @@ qmgr_secrets_watch(struct qmgr_destination *d)
 	q->secrets->q = q;
 	q->secrets->files = files;
 	q->secrets->is_first = true;
+	q->secrets->since_us = d->tried_us;
 	look(q->secrets);
 }
 
