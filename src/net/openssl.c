@@ -4,8 +4,6 @@
 #include "openssl.h"
 #include "pp/runtime/late.h"
 
-#ifdef PP_LATE
-
 #define TEXT_OF(x) #x
 #define FILE_OF(version) "libssl.so." TEXT_OF(version) "\0"
 #define LATE(name) #name "\0"
@@ -23,13 +21,3 @@ openssl_load_blk(struct buf *err)
 
 	return late_load_blk(&ssl, err);
 }
-
-#else
-
-int
-openssl_load_blk(struct buf *err)
-{
-	return 0;
-}
-
-#endif

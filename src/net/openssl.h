@@ -11,7 +11,6 @@
 #include <openssl/x509v3.h>
 #include "pp/base/buf.h"
 
-#ifdef PP_LATE
 #define LATE(name) __typeof__(name) *name;
 struct openssl_calls {
 #include "openssl.def"
@@ -19,7 +18,6 @@ struct openssl_calls {
 #undef LATE
 extern struct openssl_calls openssl_calls;
 #include <openssl_names.h> /* made of the same rows by meson.build */
-#endif
 
 /* Blocks. Before any function of OpenSSL is called. */
 int openssl_load_blk(struct buf *err);

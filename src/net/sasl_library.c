@@ -24,8 +24,6 @@ sasl_library_stop(void)
 	sasl_library_is_started = false;
 }
 
-#ifdef PP_LATE
-
 #define LATE(name) #name "\0"
 
 struct sasl_library_calls sasl_library_calls;
@@ -42,13 +40,3 @@ sasl_library_load_blk(struct buf *err)
 
 	return late_load_blk(&sasl, err);
 }
-
-#else
-
-int
-sasl_library_load_blk(struct buf *err)
-{
-	return 0;
-}
-
-#endif

@@ -9,7 +9,6 @@
 #include <sasl/saslutil.h>
 #include "pp/base/buf.h"
 
-#ifdef PP_LATE
 #define LATE(name) __typeof__(name) *name;
 struct sasl_library_calls {
 #include "sasl_library.def"
@@ -17,7 +16,6 @@ struct sasl_library_calls {
 #undef LATE
 extern struct sasl_library_calls sasl_library_calls;
 #include <sasl_library_names.h> /* made of the same rows by meson.build */
-#endif
 
 int sasl_library_load_blk(struct buf *err);
 /* On the lane: finds the plugins, once. A code of libsasl2. */
