@@ -27,15 +27,10 @@ is_reserved(const struct param *p)
 static const struct param *
 find_upper(struct str name)
 {
-	const struct param *p;
-
 	for (size_t i = 0; i < name.n; i++)
 		if (str_lower(name.p[i]) == name.p[i] && str_isalpha(name.p[i]))
 			return NULL;
-	for (unsigned i = 0; (p = param_at(i)) != NULL; i++)
-		if (p->name_n == name.n && str_caseeq(str_of(param_name(p)), name))
-			return p;
-	return NULL;
+	return param_find_caseless(name);
 }
 
 static bool

@@ -38,6 +38,7 @@ const char *param_def(const struct param *p);
 /* Rows in the order of the tables; NULL behind the last. */
 const struct param *param_at(unsigned i);
 const struct param *param_find(struct str name);
+const struct param *param_find_caseless(struct str name);
 /* Checks one text as a value of the row; 0, or -EINVAL and "must be a number from 1 to 100000". */
 int param_check(const struct param *p, struct str text, struct buf *err);
 /* The known name that somebody who wrote `name` probably meant, NULL when none is near. */
