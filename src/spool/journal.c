@@ -22,8 +22,8 @@ enum {
 	AHEAD = 1024 * 1024, /* bytes made ready behind what is written: a sync that has to
 			      * record where a file lies on the disk costs several times as much */
 	SEGMENTS_MAX = 512,
-	MARKS_US = 1000000, /* so often the marks are written by a commit, too */
-	SEGMENTS_KEPT = 8,  /* made for good; what a rush needed beyond them is removed again */
+	MARKS_MS = 1000,   /* behind a commit the marks are written, too */
+	SEGMENTS_KEPT = 8, /* made for good; what a rush needed beyond them is removed again */
 };
 
 struct segment {
@@ -37,7 +37,7 @@ struct segment {
 	char *front;    /* head and map: pages of the file */
 	uint32_t next;  /* unit */
 	uint32_t ready; /* units that lie on the disk */
-	int64_t synced; /* us: all of it, the map too; 0 = not in this life */
+	bool is_wiped;  /* the map of this life is safe */
 	bool is_free;
 };
 
@@ -73,6 +73,8 @@ struct journal {
 	struct post *waiting, **last; /* commits */
 	bool is_waiting;
 	struct post flush;
+	struct timer marks;
+	bool is_marks_due;
 	struct run run;
 };
 
@@ -168,7 +170,7 @@ segment_begin(struct journal *j, struct segment *g)
 	}
 	memset(map_of(g), 0, JOURNAL_UNITS);
 	g->next = 0;
-	g->synced = 0;
+	g->is_wiped = false;
 	g->is_free = false;
 	counter_take(&j->used, 1, INT64_MAX);
 	snap_init(&g->snap, segment_unused);
@@ -277,15 +279,14 @@ answer(struct journal_commit *c, int rc)
 
 /* Behind the last unit: room that the next writes need not find. */
 static int
-make_ready(struct segment *g)
+write_ahead(struct segment *g)
 {
-	off_t end = unit_offset(JOURNAL_UNITS), at = unit_offset(g->next);
+	off_t end = unit_offset(JOURNAL_UNITS), next = unit_offset(g->next);
+	off_t at = g->next > g->ready ? next : unit_offset(g->ready);
 	int rc;
 
-	if (g->next <= g->ready)
-		return 0;
-	if (end > at + AHEAD)
-		end = at + AHEAD;
+	if (end > next + AHEAD)
+		end = next + AHEAD;
 	rc = write_zeros(g->fd, at, end);
 	if (rc == 0)
 		g->ready = (uint32_t)((end - JOURNAL_FRONT) / JOURNAL_UNIT);
@@ -325,24 +326,42 @@ fail(struct journal *j, int rc)
 	note_error(j, rc);
 }
 
+/* The marks of the mail delivered meanwhile, and room ahead, while no mail waits for the disk. */
+static void
+marks_write(struct timer *t)
+{
+	struct journal *j = PP_CONTAINER(t, struct journal, marks);
+	struct segment *g = j->head;
+	int rc = 0;
+
+	j->is_marks_due = false;
+	if (g == NULL)
+		return;
+	if (g->ready < JOURNAL_UNITS && g->ready - g->next < AHEAD / 2 / JOURNAL_UNIT)
+		rc = write_ahead(g);
+	if (rc == 0)
+		rc = fsio_sync_data(g->fd);
+	if (rc < 0)
+		fail(j, rc);
+}
+
 /* Only what is written is made safe: the marks are pages of the same file, and to write one of them
  * as well takes the disk twice as long. */
 static int
 run_write(struct journal *j, struct segment *g)
 {
 	struct run *r = &j->run;
-	int64_t now = loop_monotonic_us();
 	off_t at = unit_offset(r->first);
 	int rc;
 
-	if (g->next <= g->ready && g->synced > 0 && now - g->synced < MARKS_US)
+	if (g->next <= g->ready && g->is_wiped)
 		return fsio_pwritev_sync(g->fd, r->part, r->n * PARTS, at);
 	rc = fsio_pwritev(g->fd, r->part, r->n * PARTS, at);
-	if (rc == 0)
-		rc = make_ready(g);
+	if (rc == 0 && g->next > g->ready)
+		rc = write_ahead(g);
 	if (rc == 0)
 		rc = fsio_sync_data(g->fd);
-	g->synced = now;
+	g->is_wiped = rc == 0;
 	return rc;
 }
 
@@ -364,6 +383,9 @@ run_end(struct journal *j)
 	for (size_t i = 0; i < r->n; i++)
 		answer(r->commit[i], 0);
 	r->n = 0;
+	if (!j->is_marks_due)
+		timer_start(j->loop, &j->marks, MARKS_MS, marks_write);
+	j->is_marks_due = true;
 }
 
 static void
