@@ -11,7 +11,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib
 import pp_ca  # noqa: E402
 import pp_harness  # noqa: E402
 import pp_peers  # noqa: E402
+import pp_sanitizer  # noqa: E402
 import pp_scratch  # noqa: E402
+
+pp_sanitizer.collect()
 
 # Who runs the tests in the background ignores these, and so would every program that they start.
 for ignored in (signal.SIGINT, signal.SIGHUP):
@@ -27,6 +30,14 @@ def pytest_runtest_makereport(item, call):
     scratch = item.funcargs.get("scratch") if hasattr(item, "funcargs") else None
     if report.failed and scratch is not None:
         report.sections.append(("logs", scratch.report()))
+
+
+@pytest.fixture(autouse=True)
+def sanitizer_is_silent():
+    """Set up first, so it looks when everything that the test started has ended."""
+    yield
+    said = pp_sanitizer.take()
+    assert not said, said
 
 
 @pytest.fixture

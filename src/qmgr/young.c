@@ -127,7 +127,8 @@ void
 qmgr_young_wait(struct qmgr_message *m)
 {
 	enter_lobby(m);
-	if (!is_patient(m->q))
+	/* While a start recovers active/ there is no room yet, but soon. */
+	if (m->q->started && !is_patient(m->q))
 		qmgr_young_file(m);
 }
 

@@ -12,9 +12,11 @@ import re
 import shutil
 import signal
 import smtplib
+import subprocess
 import tempfile
 import time
 
+import pp_sanitizer
 from pp_scratch import BUILD, TIMEOUT, must, run
 
 POSTFIX_SBIN = "/usr/sbin"
@@ -199,6 +201,8 @@ class Pennypost(System):
                       user=self.user, group=self.user and gid_of(self.user),
                       extra_groups=[] if self.user else None)
         os.close(their_ready)
+        if pp_sanitizer.FOLDER:
+            self.scratch.on_exit(self.stop_if_it_will)
         return self
 
     def wait_ready(self):
@@ -222,6 +226,15 @@ class Pennypost(System):
         _, self.events = self.scratch.start(self.argv("events"), f"{self.name}-events", env=self.env)
         self.events.wait_for("^watching$")
         return self
+
+    def stop_if_it_will(self):
+        """Only who ends by itself can tell what it has leaked."""
+        if self.is_up():
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                pass
 
     def wait_deferred(self, queue_id, count=1):
         """The file is in deferred now; the log says so before that."""

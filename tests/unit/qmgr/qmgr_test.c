@@ -7,6 +7,8 @@
 #include "cleanup_run.h"
 #include "pp/qmgr/qmgr.h"
 #include "pp/spool/deferlog.h"
+#include "pp/spool/journal.h"
+#include "pp/spool/writer.h"
 
 enum { TEXT_MAX = 4096 };
 
@@ -19,11 +21,29 @@ static struct {
 	const char *until; /* the event that ends the run */
 	int until_count;
 	unsigned attempts, most_rcpts, trace_flags;
+	int filed;            /* files of messages at an attempt, most */
 	char order[TEXT_MAX]; /* of first recipients */
 	struct post begin;
+	void (*before_start)(void);
 	void (*after_start)(void);
 	void (*after_first)(void); /* attempt */
 } t;
+
+static int
+count_files_of(void *ctx, const struct spool_entry *e)
+{
+	++*(int *)ctx;
+	return 0;
+}
+
+static int
+files(enum queue q)
+{
+	int n = 0;
+
+	spool_scan_blk(t.r.spool, q, count_files_of, &n);
+	return n;
+}
 
 static void
 settle(struct delivery *d, struct delivery_rcpt *rc)
@@ -47,7 +67,10 @@ fake_deliver(void *ctx, struct delivery *d)
 {
 	PP_ASSERT(ctx == &t);
 	size_t n = strlen(t.order);
+	int filed = files(QUEUE_INCOMING) + files(QUEUE_ACTIVE);
 
+	if (filed > t.filed)
+		t.filed = filed;
 	PP_ASSERT(strcmp(d->nexthop, "[relay.test]") == 0);
 	snprintf(t.order + n, sizeof(t.order) - n, "%s ", d->rcpt[0].rcpt.address);
 	t.attempts++;
@@ -105,6 +128,8 @@ begin(struct post *p)
 	spool_set_commit_hook(t.r.spool, commit, NULL);
 	qmgr_on_event(t.q, event, NULL);
 	qmgr_watch(t.q, true);
+	if (t.before_start)
+		t.before_start();
 	qmgr_start(t.q);
 	if (t.after_start)
 		t.after_start();
@@ -117,6 +142,7 @@ run_until(const char *what, int count)
 	t.until = what;
 	t.until_count = count;
 	t.attempts = t.most_rcpts = 0;
+	t.filed = 0;
 	t.disk = lane_new("disk", 2);
 	spool_set_lane(t.r.spool, t.disk);
 	t.io = loop_new("all");
@@ -135,7 +161,7 @@ open_with(const char *more)
 {
 	const char *names[8] = {extra[0], extra[1], extra[2], more};
 
-	t.after_start = NULL;
+	t.before_start = t.after_start = NULL;
 	run_open(&t.r, names);
 }
 
@@ -159,22 +185,6 @@ put(const char *sender, const char *const *to, size_t n)
 	spool_set_commit_hook(t.r.spool, NULL, NULL);
 	run_message(&t.r);
 	assert_int_equal(t.r.status.cls, STATUS_OK);
-}
-
-static int
-count_files_of(void *ctx, const struct spool_entry *e)
-{
-	++*(int *)ctx;
-	return 0;
-}
-
-static int
-files(enum queue q)
-{
-	int n = 0;
-
-	spool_scan_blk(t.r.spool, q, count_files_of, &n);
-	return n;
 }
 
 static size_t
@@ -454,6 +464,90 @@ verification_is_not_delivered(void **state)
 	run_close(&t.r);
 }
 
+/* The recovery of active/, kept from ending until a message has come. */
+static struct {
+	struct lane_job job;
+	int gate[2];
+} late;
+
+static void
+late_work(struct lane_job *job)
+{
+	char c;
+
+	PP_ASSERT(read(late.gate[0], &c, 1) == 1);
+}
+
+static void
+late_done(struct lane_job *job)
+{
+}
+
+static void
+recover_late(void)
+{
+	lane_run(t.disk, lane_key("scan"), &late.job, late_work, late_done);
+}
+
+/* Runs before the answer of the job that it lets go can. */
+static void
+commit_early(void *ctx, struct spool_arrival *a)
+{
+	assert_non_null(a->mail);
+	commit(ctx, a);
+	assert_int_equal(write(late.gate[1], "", 1), 1);
+}
+
+static void
+committed(void *ctx, int rc)
+{
+	assert_int_equal(rc, 0);
+}
+
+static void
+write_young(void)
+{
+	struct writer *w = writer_new(t.r.spool, QUEUE_INCOMING);
+
+	spool_set_commit_hook(t.r.spool, commit_early, NULL);
+	writer_putf(w, REC_TIME, "%lld", (long long)(loop_wall_us() / 1000000));
+	writer_put(w, REC_SENDER, STR("s@x.test"));
+	writer_put(w, REC_RCPT, STR("ok@a.test"));
+	writer_put(w, REC_CONTENT, STR(""));
+	writer_put(w, REC_LINE, STR("Subject: x"));
+	writer_put(w, REC_EXTRACTED, STR(""));
+	writer_put(w, REC_END, STR(""));
+	writer_commit(w, 0, 0, committed, NULL);
+}
+
+/* New mail that meets a start which is still busy waits for it in the journal, as for a place. */
+static void
+start_makes_no_files(void **state)
+{
+	const struct journal_options o = {.size_limit = 1 << 30, .message_limit = 1 << 20};
+	struct loop *loop = loop_new("journal");
+	struct journal *j;
+
+	open_with("journal_linger=60s");
+	j = journal_new(t.r.spool, loop, &o);
+	spool_set_journal(t.r.spool, j);
+	assert_int_equal(loop_start(loop), 0);
+	assert_int_equal(pipe(late.gate), 0);
+	t.before_start = recover_late;
+	t.after_start = write_young;
+	run_until("removed", 1);
+	assert_int_equal(t.attempts, 1);
+	assert_int_equal(t.filed, 0);
+	close(late.gate[0]);
+	close(late.gate[1]);
+	loop_stop(loop);
+	loop_join(loop);
+	loop_free(loop);
+	spool_set_journal(t.r.spool, NULL);
+	assert_int_equal(journal_close(j), 0);
+	run_close(&t.r);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -472,6 +566,7 @@ main(int argc, char **argv)
 	    cmocka_unit_test(damaged_goes_to_corrupt),
 	    cmocka_unit_test(missing_agent_defers),
 	    cmocka_unit_test(verification_is_not_delivered),
+	    cmocka_unit_test(start_makes_no_files),
 	};
 
 	test_set_root(argc, argv);

@@ -101,12 +101,12 @@ test_content_stuck(void **state)
 {
 	static const struct {
 		struct fake_rule rules[2];
-		const char *want;
+		const char *want, *settings[2];
 	} table[] = {
-	    {{{"DATA", 0, "354 go|SILENCE"}}, LATE("sending message body")},
-	    {{{"DATA", 0, "354 go|CLOSE"}}, LOST("sending message body")},
+	    {{{"DATA", 0, "354 go|SILENCE"}}, LATE("sending message body"),
+		{"smtp_data_xfer_timeout=100ms"}},
+	    {{{"DATA", 0, "354 go|CLOSE"}}, LOST("sending message body"), {NULL}},
 	};
-	static const char *const settings[] = {"smtp_data_xfer_timeout=100ms", NULL};
 	enum { LINES = 300000 };
 	char *text = malloc(LINES * 101 + 1);
 
@@ -117,7 +117,7 @@ test_content_stuck(void **state)
 		char hop[64];
 
 		fake_init(&r);
-		fake_configure(&r, settings);
+		fake_configure(&r, table[i].settings);
 		snprintf(hop, sizeof hop, "[127.0.0.1]:%u",
 		    fake_listen(&r, "127.0.0.1", 0, table[i].rules));
 		fake_add(&r, hop, 1);
