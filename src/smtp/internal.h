@@ -274,6 +274,19 @@ enum smtp_trouble {
 
 struct smtp_content; /* content.h */
 
+/* ---- international.c: UTF-8 in the envelope ---- */
+
+struct smtp_international;
+/* Makes A-labels where they may be needed, then go_on, which is called at once where not. */
+void smtp_international_start(struct smtp_job *j, void (*go_on)(struct smtp_job *j));
+void smtp_international_free(struct smtp_international *in);
+/* The sender (0) or recipient i - 1 in its public form; _for: as this server is told it. */
+const char *smtp_envelope(const struct smtp_job *j, size_t i);
+const char *smtp_envelope_for(const struct smtp_job *j, size_t i);
+bool smtp_envelope_is_utf8(const struct smtp_job *j, size_t i);
+/* This server cannot be told of this recipient, who is settled. */
+bool smtp_international_refuses(struct smtp_job *j, size_t rcpt);
+
 struct smtp_transaction {
 	size_t n;          /* recipients */
 	size_t *rcpt;      /* their places in the delivery */
@@ -317,6 +330,7 @@ struct smtp_job {
 	struct smtp_generic generic;
 	const char **mapped; /* by smtp_generic_maps: the sender, then each recipient; NULL: none */
 	size_t mapped_count;
+	struct smtp_international *international; /* NULL: all is ASCII */
 	/* Where to. */
 	struct smtp_hop hops[SMTP_HOPS_MAX];
 	size_t hop_count, hop;

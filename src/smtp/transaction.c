@@ -9,7 +9,6 @@
  */
 #include <errno.h>
 #include "content.h"
-#include "pp/mail/utf8.h"
 #include "pp/runtime/log.h"
 
 static struct smtp_transaction *
@@ -69,6 +68,17 @@ orcpt_of(struct smtp_job *j, const struct recipient *r)
 	return quoted ? arena_printf(&j->arena, "rfc822;%s", quoted) : NULL;
 }
 
+/* RFC 6531 3.2: only the envelope counts. What a header holds is 8-bit text to any server. */
+static bool
+needs_utf8(const struct smtp_job *j)
+{
+	bool needs = smtp_envelope_is_utf8(j, 0);
+
+	for (size_t i = 0; i < j->t.n && !needs; i++)
+		needs = smtp_envelope_is_utf8(j, j->t.rcpt[i] + 1);
+	return needs && j->svc->p->smtputf8_enable;
+}
+
 /* Appends command i. False: this recipient cannot be named in a command. */
 static bool
 print_command(struct smtp_job *j, size_t i)
@@ -79,7 +89,7 @@ print_command(struct smtp_job *j, size_t i)
 
 	if (i == 0) {
 		struct esmtp_mail m = {
-		    .address = j->mapped ? j->mapped[0] : d->sender,
+		    .address = smtp_envelope_for(j, 0),
 		    .size = d->content_length,
 		    .encoding = d->encoding,
 		    .ret = d->ret,
@@ -87,7 +97,7 @@ print_command(struct smtp_job *j, size_t i)
 		    .auth = j->session->is_authenticated && j->svc->p->smtp_send_dummy_mail_auth
 				? "<>"
 				: NULL,
-		    .smtputf8 = (d->utf8 & UTF8_REQUESTED) != 0,
+		    .smtputf8 = needs_utf8(j),
 		};
 
 		return esmtp_print_mail(out, &m, ext) == 0;
@@ -95,7 +105,7 @@ print_command(struct smtp_job *j, size_t i)
 	if (i <= j->t.n) {
 		size_t at = j->t.rcpt[i - 1];
 		const struct recipient *r = &d->rcpt[at].rcpt;
-		struct esmtp_rcpt er = {.address = j->mapped ? j->mapped[at + 1] : r->address,
+		struct esmtp_rcpt er = {.address = smtp_envelope_for(j, at + 1),
 		    .notify = r->notify,
 		    .orcpt = orcpt_of(j, r)};
 
@@ -434,21 +444,6 @@ smtp_transaction_lost(struct smtp_job *j, int err)
 	    j, all_known || j->t.is_empty ? SMTP_TROUBLE_MESSAGE : SMTP_TROUBLE_SESSION);
 }
 
-static bool
-needs_utf8(const struct smtp_job *j)
-{
-	const struct delivery *d = j->d;
-
-	if (!(d->utf8 & UTF8_REQUESTED))
-		return false;
-	if (d->utf8 & (UTF8_HEADER | UTF8_SENDER))
-		return true;
-	for (size_t i = 0; i < d->rcpt_count; i++)
-		if (smtp_job_open(j, i) && utf8_has_8bit(str_of(d->rcpt[i].rcpt.address)))
-			return true;
-	return false;
-}
-
 /* What this server cannot take, whatever it would say. */
 static bool
 is_refused(struct smtp_job *j, struct status *ret)
@@ -456,9 +451,7 @@ is_refused(struct smtp_job *j, struct status *ret)
 	const struct esmtp_ehlo *e = &j->session->ehlo;
 	struct smtp_peer peer = j->session->peer;
 
-	if (needs_utf8(j) && !(e->ext & ESMTP_SMTPUTF8))
-		*ret = smtp_error_utf8(&j->arena, peer);
-	else if (e->size_limit > 0 && j->d->content_length > e->size_limit)
+	if (e->size_limit > 0 && j->d->content_length > e->size_limit)
 		*ret = smtp_error_size(&j->arena, peer, j->d->content_length, e->size_limit);
 	else
 		return false;
@@ -480,8 +473,12 @@ smtp_transaction_start(struct smtp_job *j)
 	t->is_accepted = arena_alloc(&j->arena, j->d->rcpt_count * sizeof *t->is_accepted);
 	t->is_answered = arena_alloc(&j->arena, j->d->rcpt_count * sizeof *t->is_answered);
 	for (size_t i = 0; i < j->d->rcpt_count; i++)
-		if (smtp_job_open(j, i))
+		if (smtp_job_open(j, i) && !smtp_international_refuses(j, i))
 			t->rcpt[t->n++] = i;
+	if (t->n == 0) {
+		leave(j, false, SMTP_TROUBLE_MESSAGE);
+		return;
+	}
 	smtp_session_move(j->session, SMTP_MAIL);
 	if ((j->session->ehlo.ext & ESMTP_CHUNKING) && !j->is_unchunked) {
 		smtp_chunk_init(j);
