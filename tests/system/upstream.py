@@ -3,8 +3,10 @@
 import os
 import re
 
+import pp_foreign
 import pp_harness
 import pp_peers
+import pp_shapes
 import pytest
 from pp_scratch import TIMEOUT
 
@@ -200,3 +202,26 @@ def test_unreadable_password_file(scratch, sink, root, dns, ca):
     system.wait_deferred(queue_id)
     system.must("postqueue", "-f")
     system.wait_removed(queue_id)
+
+
+@pytest.mark.parametrize("kind", [pp_foreign.Exim, pp_foreign.OpenSmtpd])
+def test_other_kinds(scratch, root, ca, kind):
+    """All shapes of mail through another mail system: unchanged but for its lines."""
+    sink = pp_peers.Sink(scratch)
+    upstream = kind(scratch, sink, ca)
+    system = pp_harness.Pennypost(
+        scratch, relayhost=f"[127.0.0.1]:{upstream.port}", smtp_tls_security_level=kind.level,
+        smtp_tls_secure_cert_match=upstream.host, smtp_tls_CAfile=ca.file, smtp_tls_loglevel="1",
+        local_header_rewrite_clients="").start()
+    shapes = pp_shapes.contents()
+    shapes.update({f"again {i}": shapes["dots"].replace(b"<dots@", b"<again-%d@" % i)
+                   .replace(b"shape dots", b"shape again %d" % i) for i in range(100 - len(shapes))})
+    client = system.client()
+    client.ehlo()
+    pp_shapes.send_all(client, "you@box.test", shapes)
+    system.log.wait_for(r"to=<you@box\.test>, .*status=sent", count=len(shapes))
+    pp_shapes.check(shapes, [mail.data for mail in sink.wait(len(shapes))])
+    assert len(shapes) >= 100
+    if kind is pp_foreign.Exim:  # K: it came in chunks
+        assert system.log.find("Verified TLS connection established to ")
+        assert len(upstream.log.find(r" <= shape@client\.test .* P=esmtps .* K ")) == len(shapes)
