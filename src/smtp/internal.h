@@ -69,6 +69,7 @@ struct smtp_service {
 	struct domainlist *local;  /* mydestination: whose users generic maps may name alone */
 	struct map *ehlo_keywords; /* smtp_discard_ehlo_keyword_address_maps */
 	bool has_checks;
+	struct domainlist *mechanisms; /* smtp_sasl_mechanism_filter */
 };
 
 struct smtp_setup {
@@ -187,6 +188,9 @@ struct smtp_session {
 	int bind_error; /* -errno: not from the address that it should come from */
 	bool is_own;    /* no connection because of us: out of sockets or memory */
 	struct sasl_exchange *sasl;
+	struct lane_job filter_job; /* is_asking: the tables of the filter */
+	struct buf allowed;         /* of the mechanisms offered; before: what is wrong with one */
+	int filter_error;
 	struct map_query keywords; /* what is ignored of its EHLO reply */
 	struct map_key keywords_key;
 	const char *ehlo_lines; /* its reply, while that is asked */
