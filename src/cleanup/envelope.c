@@ -119,6 +119,22 @@ put_notice(struct cleanup *c, const struct envelope *e)
 	cleanup_envelope_encoding(c, e->encoding);
 }
 
+/* smtputf8_autodetect_classes: notices are of the classes bounce and notify. */
+static bool
+is_detected(const struct cleanup *c)
+{
+	static const char *const names[][2] = {[CLEANUP_SMTP] = {"smtpd", "smtpd"},
+	    [CLEANUP_SUBMITTED] = {"sendmail", "sendmail"},
+	    [CLEANUP_NOTICE] = {"bounce", "notify"}};
+	struct str rest = str_of(c->params->smtputf8_autodetect_classes), word;
+
+	while (str_token(&rest, ", \t\r\n", &word))
+		if (str_caseeq(word, STR("all")) || str_caseeq(word, str_of(names[c->source][0])) ||
+		    str_caseeq(word, str_of(names[c->source][1])))
+			return true;
+	return false;
+}
+
 static void
 set_sender(struct cleanup *c, const struct envelope *e)
 {
@@ -128,7 +144,7 @@ set_sender(struct cleanup *c, const struct envelope *e)
 		    : e->fullname            ? CLEANUP_SUBMITTED
 					     : CLEANUP_NOTICE;
 	c->local = e->origin.local || c->source == CLEANUP_NOTICE;
-	c->autodetect_utf8 = c->source == CLEANUP_SUBMITTED && c->params->smtputf8_enable;
+	c->autodetect_utf8 = c->params->smtputf8_enable && is_detected(c);
 	c->encoding = e->encoding;
 	c->utf8 = e->utf8;
 	if (e->arrival_us > 0)

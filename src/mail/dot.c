@@ -149,10 +149,10 @@ dot_decode_rest(struct dot_decoder *d, struct dot_piece *ret)
 }
 
 void
-dot_encoder_init(struct dot_encoder *e, size_t limit)
+dot_encoder_init(struct dot_encoder *e, size_t limit, enum dot_mode mode)
 {
 	/* A continuation begins with a blank, so a line must hold two bytes. */
-	*e = (struct dot_encoder){.limit = limit == 1 ? 2 : limit};
+	*e = (struct dot_encoder){.limit = limit == 1 ? 2 : limit, .mode = mode};
 }
 
 /* Room enough for the worst case, asked without marking the buffer as overflowed. */
@@ -195,7 +195,7 @@ dot_encode(struct dot_encoder *e, struct buf *to, struct str bytes, bool last)
 {
 	if (!has_room(e, to, bytes.n))
 		return -ENOBUFS;
-	if (bytes.n && e->column == 0 && bytes.p[0] == '.')
+	if (e->mode == DOT_SMTP && bytes.n && e->column == 0 && bytes.p[0] == '.')
 		buf_addc(to, '.');
 	while (bytes.n) {
 		size_t room = e->limit ? e->limit - e->column : bytes.n;
@@ -226,7 +226,8 @@ dot_encode_end(struct dot_encoder *e, struct buf *to)
 		return -ENOBUFS;
 	if (e->open)
 		buf_adds(to, "\r\n");
-	buf_adds(to, ".\r\n");
+	if (e->mode == DOT_SMTP)
+		buf_adds(to, ".\r\n");
 	e->column = 0;
 	e->open = false;
 	return 0;

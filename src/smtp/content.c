@@ -109,7 +109,7 @@ put(void *ctx, struct str line)
 {
 	struct smtp_content *c = ctx;
 
-	return dot_encode(&c->job->t.encoder, stream_out(c->job->session->stream), line, true);
+	return dot_encode(&c->job->t.encoder, smtp_transaction_out(c->job), line, true);
 }
 
 /* Lines joined by LF. */
@@ -134,7 +134,7 @@ put_text(struct smtp_content *c, struct str piece, bool last)
 
 	if (c->is_converting && c->walk.is_8bit && c->walk.type != MIME_MULTIPART)
 		return quoted_encode(&c->quoted, piece, last, put, c);
-	return dot_encode(&t->encoder, stream_out(c->job->session->stream), piece, last);
+	return dot_encode(&t->encoder, smtp_transaction_out(c->job), piece, last);
 }
 
 /* ---- tables ---- */
@@ -409,8 +409,7 @@ do_event(struct smtp_content *c, struct str piece, bool last)
 	case MIME_HEAD_END:
 		return do_head_end(c);
 	case MIME_LINE:
-		return dot_encode(
-		    &c->job->t.encoder, stream_out(c->job->session->stream), piece, last);
+		return dot_encode(&c->job->t.encoder, smtp_transaction_out(c->job), piece, last);
 	case MIME_TEXT:
 		return do_body(c, piece, last);
 	case MIME_MORE:

@@ -248,6 +248,13 @@ smtp_error_password_map(struct arena *a, const char *why)
 	    *why ? why : "no reason given");
 }
 
+struct status
+smtp_error_filter(struct arena *a, const char *why)
+{
+	return status_make(a, STATUS_TEMP, 3, 0, "smtp_sasl_mechanism_filter lookup error: %s",
+	    *why ? why : "no reason given");
+}
+
 /* Never shows the value: it holds a secret. */
 struct status
 smtp_error_password_entry(struct arena *a, const char *key)

@@ -72,6 +72,7 @@ smtp_error_auth_cached(struct arena *a, struct smtp_peer peer, const struct stat
 struct status
 smtp_error_auth_failed(struct arena *a, struct smtp_peer peer, int err, const char *why);
 struct status smtp_error_password_map(struct arena *a, const char *why);
+struct status smtp_error_filter(struct arena *a, const char *why);
 struct status smtp_error_password_entry(struct arena *a, const char *key);
 
 /* Name service. type: "MX", "A", "AAAA"; text: of the resolver. */

@@ -69,6 +69,7 @@ struct smtp_service {
 	struct domainlist *local;  /* mydestination: whose users generic maps may name alone */
 	struct map *ehlo_keywords; /* smtp_discard_ehlo_keyword_address_maps */
 	bool has_checks;
+	struct domainlist *mechanisms; /* smtp_sasl_mechanism_filter */
 };
 
 struct smtp_setup {
@@ -187,6 +188,9 @@ struct smtp_session {
 	int bind_error; /* -errno: not from the address that it should come from */
 	bool is_own;    /* no connection because of us: out of sockets or memory */
 	struct sasl_exchange *sasl;
+	struct lane_job filter_job; /* is_asking: the tables of the filter */
+	struct buf allowed;         /* of the mechanisms offered; before: what is wrong with one */
+	int filter_error;
 	struct map_query keywords; /* what is ignored of its EHLO reply */
 	struct map_key keywords_key;
 	const char *ehlo_lines; /* its reply, while that is asked */
@@ -274,20 +278,37 @@ enum smtp_trouble {
 
 struct smtp_content; /* content.h */
 
+/* ---- international.c: UTF-8 in the envelope ---- */
+
+struct smtp_international;
+/* Makes A-labels where they may be needed, then go_on, which is called at once where not. */
+void smtp_international_start(struct smtp_job *j, void (*go_on)(struct smtp_job *j));
+void smtp_international_free(struct smtp_international *in);
+/* The sender (0) or recipient i - 1 in its public form; _for: as this server is told it. */
+const char *smtp_envelope(const struct smtp_job *j, size_t i);
+const char *smtp_envelope_for(const struct smtp_job *j, size_t i);
+bool smtp_envelope_is_utf8(const struct smtp_job *j, size_t i);
+/* This server cannot be told of this recipient, who is settled. */
+bool smtp_international_refuses(struct smtp_job *j, size_t rcpt);
+
 struct smtp_transaction {
 	size_t n;          /* recipients */
 	size_t *rcpt;      /* their places in the delivery */
 	bool *is_accepted; /* by the server, in this transaction */
 	bool *is_answered; /* refused by it: the reason is known */
-	size_t sent, got;  /* commands and replies: 0 MAIL, 1..n RCPT, n + 1 DATA */
+	size_t sent, got;  /* commands and replies: 0 MAIL, 1..n RCPT, n + 1 DATA or BDAT */
 	size_t accepted;
 	size_t answered; /* LMTP: of those, by a reply to the dot */
 	bool mail_ok, mail_failed;
-	bool is_empty; /* DATA was accepted with no recipient: a lone dot ends it */
+	bool is_empty; /* the end of data goes out with no recipient: a lone dot, or BDAT */
 	bool is_done;  /* nothing more will be sent of it */
 	struct body *body;
 	struct smtp_content *content; /* NULL: it passes as it is */
 	struct dot_encoder encoder;
+	bool is_chunked; /* BDAT */
+	struct buf chunk;
+	bool is_last;      /* the chunk ends the content */
+	size_t chunks_due; /* replies to those before it */
 	struct body_piece piece;
 	bool has_piece;
 	bool is_waiting;       /* for the body */
@@ -313,6 +334,7 @@ struct smtp_job {
 	struct smtp_generic generic;
 	const char **mapped; /* by smtp_generic_maps: the sender, then each recipient; NULL: none */
 	size_t mapped_count;
+	struct smtp_international *international; /* NULL: all is ASCII */
 	/* Where to. */
 	struct smtp_hop hops[SMTP_HOPS_MAX];
 	size_t hop_count, hop;
@@ -342,8 +364,9 @@ struct smtp_job {
 	bool is_half_dane;
 	char *user, *password; /* found; wiped when handed on */
 	struct smtp_tls_wait tls_wait;
-	bool is_plain; /* this address once more, without TLS */
-	bool is_fresh; /* no idle connection: one just turned out dead */
+	bool is_plain;     /* this address once more, without TLS */
+	bool is_unchunked; /* BDAT was offered but not understood */
+	bool is_fresh;     /* no idle connection: one just turned out dead */
 	struct smtp_racer racers[SMTP_RACERS];
 	size_t racer_count;
 	struct timer race_timer;
@@ -423,9 +446,15 @@ void smtp_prepare_go_on(struct smtp_job *j);
 void smtp_transaction_abandon(struct smtp_job *j, enum smtp_trouble kind);
 /* A verdict on the recipients that the server took. */
 void smtp_transaction_decide(struct smtp_job *j, const struct status *st);
-/* transaction_body.c: the content, up to the dot. */
-void smtp_transaction_body(struct smtp_job *j);
-void smtp_transaction_body_drained(struct smtp_job *j);
+/* Once more on a new connection, from the start of this hop. */
+void smtp_transaction_again(struct smtp_job *j);
+/* Sends what may be sent now of MAIL, RCPT, DATA and BDAT. */
+void smtp_transaction_go_on(struct smtp_job *j);
+/* transaction_body.c: the content, up to its end. */
+void smtp_transaction_body_open(struct smtp_job *j);
+void smtp_transaction_body_go_on(struct smtp_job *j);
+/* The stream takes no more for now. */
+bool smtp_transaction_is_full(struct smtp_job *j);
 /* What was said before the content was sent; false: nothing. */
 bool smtp_transaction_spoke_early(struct smtp_job *j);
 void smtp_transaction_start(struct smtp_job *j);
@@ -438,6 +467,27 @@ size_t smtp_transaction_due(const struct smtp_job *j);
 void smtp_transaction_lost(struct smtp_job *j, int err);
 /* Frees what it holds. */
 void smtp_transaction_end(struct smtp_job *j);
+
+/* ---- transaction_chunk.c: BDAT ---- */
+
+enum { SMTP_CHUNK = 64 * 1024 };
+void smtp_chunk_init(struct smtp_job *j);
+/* Where the content is written to: the chunk, or the stream. */
+struct buf *smtp_transaction_out(struct smtp_job *j);
+/* May the first chunk follow the commands now? smtp_chunk_start appends it. */
+bool smtp_chunk_may_start(const struct smtp_job *j);
+void smtp_chunk_start(struct smtp_job *j);
+/* The chunk is full and cannot leave yet, or the transaction may be gone: return to the loop. */
+bool smtp_chunk_hold(struct smtp_job *j);
+/* The content is complete; also to be called again until the chunk has left. */
+void smtp_chunk_end(struct smtp_job *j);
+/* All but the reply to the last chunk is there. */
+void smtp_chunk_await(struct smtp_job *j);
+/* The reply is consent to a chunk that was not the last. */
+bool smtp_chunk_was_taken(struct smtp_job *j);
+/* The server offers what it, or something before it, does not know, or nobody knows which of its
+ * replies is which: then DATA is used. True: the transaction is gone. */
+bool smtp_chunk_went_wrong(struct smtp_job *j);
 
 /* ---- agent.c ---- */
 

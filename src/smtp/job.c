@@ -42,6 +42,7 @@ smtp_job_free(struct smtp_job *j)
 {
 	if (j->password)
 		explicit_bzero(j->password, strlen(j->password));
+	smtp_international_free(j->international);
 	smtp_setup_unref(j->setup);
 	arena_fini(&j->arena);
 	mem_free(j);
@@ -494,11 +495,11 @@ smtp_job_new(struct smtp *s, struct delivery *d)
 	if (j->svc->generic)
 		smtp_generic_start(j);
 	else
-		start_hop(j);
+		smtp_job_mapped(j);
 }
 
 void
 smtp_job_mapped(struct smtp_job *j)
 {
-	start_hop(j);
+	smtp_international_start(j, start_hop);
 }

@@ -354,7 +354,7 @@ hear_nonsense(struct smtp_session *ss)
 	if (!ss->is_nonsense && ss->timeout > 0)
 		stream_deadline(ss->stream, ss->timeout < wait ? ss->timeout : wait);
 	ss->is_nonsense = true;
-	if (ss->state == SMTP_MAIL && smtp_transaction_due(ss->job) > 1)
+	if ((ss->state == SMTP_MAIL || ss->state == SMTP_DOT) && smtp_transaction_due(ss->job) > 1)
 		ss->reply.state = REPLY_BAD;
 }
 

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include "internal.h"
+#include "pp/runtime/lane.h"
 #include "pp/runtime/log.h"
 
 static void
@@ -64,13 +65,111 @@ rejected_before(struct smtp_session *ss)
 	return true;
 }
 
-void
-smtp_session_auth(struct smtp_session *ss)
+static void
+authenticate(struct smtp_session *ss, const char *allowed)
 {
 	const struct params *p = ss->o.svc->p;
 	bool has_tls = stream_tls(ss->stream) != NULL;
+	struct sasl_options o = {
+	    .host = ss->o.target->host,
+	    .user = ss->o.user,
+	    .password = ss->o.password,
+	    .offered = ss->ehlo.mechs,
+	    .filter = allowed,
+	    .security_options = ss->is_verified ? p->smtp_sasl_tls_verified_security_options
+				: has_tls       ? p->smtp_sasl_tls_security_options
+						: p->smtp_sasl_security_options,
+	    .tls = has_tls,
+	};
 
-	if (ss->o.user && !(ss->ehlo.ext & ESMTP_AUTH) && p->smtp_sasl_auth_enforce) {
+	ss->sasl = sasl_exchange_new(ss->smtp->sasl, &o);
+	sasl_exchange_first(ss->sasl, on_step, ss);
+}
+
+/* ---- smtp_sasl_mechanism_filter, which may have tables ---- */
+
+/* Leaves those of the offer that the list has, or what is wrong with the list. */
+static int
+filter_offer(struct smtp_session *ss, bool may_block)
+{
+	const struct domainlist *l = ss->o.svc->mechanisms;
+	struct str rest = str_of(ss->ehlo.mechs), word;
+	struct buf why;
+	int rc = 0;
+
+	buf_init(&ss->allowed, 2048);
+	buf_init(&why, 1024);
+	while (rc >= 0 && str_token(&rest, " ", &word)) {
+		rc = may_block ? domainlist_match_blk(l, word, &why) : domainlist_match(l, word);
+		if (rc > 0)
+			buf_printf(&ss->allowed, "%.*s ", STR_FMT(word));
+	}
+	if (rc < 0) {
+		buf_clear(&ss->allowed);
+		buf_add(&ss->allowed, buf_str(&why));
+	} else if (buf_str(&ss->allowed).n == 0) {
+		buf_adds(&ss->allowed, "none"); /* an empty list would mean all */
+	}
+	buf_fini(&why);
+	return rc < 0 ? rc : 0;
+}
+
+static void
+filtered(struct smtp_session *ss)
+{
+	if (ss->filter_error < 0) {
+		struct status st = smtp_error_filter(&ss->arena, buf_cstr(&ss->allowed));
+
+		smtp_session_fail(ss, &st, true, false);
+	} else {
+		authenticate(ss, buf_cstr(&ss->allowed));
+	}
+	buf_fini(&ss->allowed);
+}
+
+static void
+filter_work(struct lane_job *job)
+{
+	struct smtp_session *ss = PP_CONTAINER(job, struct smtp_session, filter_job);
+
+	ss->filter_error = filter_offer(ss, true);
+}
+
+static void
+filter_done(struct lane_job *job)
+{
+	struct smtp_session *ss = PP_CONTAINER(job, struct smtp_session, filter_job);
+
+	smtp_session_enter(ss);
+	ss->is_asking = false;
+	if (ss->state == SMTP_DEAD)
+		buf_fini(&ss->allowed);
+	else
+		filtered(ss);
+	smtp_session_leave(ss);
+}
+
+static void
+filter(struct smtp_session *ss)
+{
+	const struct domainlist *l = ss->o.svc->mechanisms;
+
+	if (domainlist_is_static(l)) {
+		ss->filter_error = filter_offer(ss, false);
+		filtered(ss);
+		return;
+	}
+	ss->is_asking = true;
+	stream_deadline(ss->stream, -1);
+	lane_run(ss->smtp->slow, domainlist_lane_key(l), &ss->filter_job, filter_work, filter_done);
+}
+
+void
+smtp_session_auth(struct smtp_session *ss)
+{
+	bool has_tls = stream_tls(ss->stream) != NULL;
+
+	if (ss->o.user && !(ss->ehlo.ext & ESMTP_AUTH) && ss->o.svc->p->smtp_sasl_auth_enforce) {
 		struct status st = smtp_error_auth_not_offered(&ss->arena, ss->peer);
 
 		smtp_session_fail(ss, &st, true, false);
@@ -88,26 +187,15 @@ smtp_session_auth(struct smtp_session *ss)
 		ready(ss);
 		return;
 	}
-	struct sasl_options o = {
-	    .host = ss->o.target->host,
-	    .user = ss->o.user,
-	    .password = ss->o.password,
-	    .offered = ss->ehlo.mechs,
-	    .filter = p->smtp_sasl_mechanism_filter,
-	    .security_options = ss->is_verified ? p->smtp_sasl_tls_verified_security_options
-				: has_tls       ? p->smtp_sasl_tls_security_options
-						: p->smtp_sasl_security_options,
-	    .tls = has_tls,
-	};
-
 	smtp_session_move(ss, SMTP_AUTH);
 	if (rejected_before(ss))
 		return;
-	ss->sasl = sasl_exchange_new(ss->smtp->sasl, &o);
 	stream_pause(ss->stream); /* one question at a time: now it is libsasl2's turn */
-	sasl_exchange_first(ss->sasl, on_step, ss);
+	if (!ss->o.svc->mechanisms)
+		authenticate(ss, "");
+	else
+		filter(ss);
 }
-
 void
 smtp_session_auth_replied(struct smtp_session *ss)
 {

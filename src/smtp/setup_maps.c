@@ -29,17 +29,16 @@ open_one(const char *name, const char *value, struct map **ret, struct buf *err)
 	return rc;
 }
 
-/* Whose users generic(5) may name without a domain. A table in it is not asked. */
 static int
-open_local_blk(struct smtp_service *sv, struct buf *err)
+open_list_blk(const char *name, const char *value, struct domainlist **ret, struct buf *err)
 {
 	struct buf why;
 	int rc;
 
 	buf_init(&why, 1024);
-	rc = domainlist_new_blk(sv->p->mydestination, 0, &sv->local, &why);
+	rc = domainlist_new_blk(value, DOMAINLIST_WHOLE, ret, &why);
 	if (rc < 0)
-		buf_printf(err, "mydestination: %s", buf_cstr(&why));
+		buf_printf(err, "%s: %s", name, buf_cstr(&why));
 	buf_fini(&why);
 	return rc;
 }
@@ -65,8 +64,12 @@ smtp_setup_maps_blk(struct smtp_service *sv, struct buf *err)
 	if (rc == 0)
 		rc = open_one("smtp_discard_ehlo_keyword_address_maps",
 		    p->smtp_discard_ehlo_keyword_address_maps, &sv->ehlo_keywords, err);
+	/* Whose users generic(5) may name without a domain. A table in it is not asked. */
 	if (rc == 0 && sv->generic)
-		rc = open_local_blk(sv, err);
+		rc = open_list_blk("mydestination", p->mydestination, &sv->local, err);
+	if (rc == 0 && *p->smtp_sasl_mechanism_filter)
+		rc = open_list_blk("smtp_sasl_mechanism_filter", p->smtp_sasl_mechanism_filter,
+		    &sv->mechanisms, err);
 	return rc;
 }
 
@@ -79,4 +82,6 @@ smtp_setup_maps_unref(struct smtp_service *sv)
 	map_unref(sv->ehlo_keywords);
 	if (sv->local)
 		domainlist_unref(sv->local);
+	if (sv->mechanisms)
+		domainlist_unref(sv->mechanisms);
 }

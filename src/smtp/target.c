@@ -102,10 +102,12 @@ smtp_target_parse_lmtp(struct arena *a, const char *known, struct smtp_hop *hops
 		struct str text = str_of(hop->text);
 
 		hop->is_unix = str_starts(text, STR("unix:"));
-		if (hop->is_unix)
+		if (hop->is_unix) {
 			hop->host = hop->text + 5;
-		else if (str_starts(text, STR("inet:")))
+		} else if (str_starts(text, STR("inet:"))) {
+			hop->text += 5; /* the key in tables, too */
 			parse_one(a, str_from(text, 5), known, hop);
+		}
 		hop->use_mx = false;
 	}
 }

@@ -1,5 +1,6 @@
 /*
- * One message over one session: MAIL, RCPT.., DATA, the content, the dot.
+ * One message over one session: MAIL, RCPT.., DATA, the content, the dot; or BDAT in place of the
+ * last three.
  *
  * With PIPELINING all commands leave in one write, and content and dot in as few as fit; without,
  * one command waits for the reply to the last. Both are one piece of code: commands are numbered,
@@ -8,7 +9,6 @@
  */
 #include <errno.h>
 #include "content.h"
-#include "pp/mail/utf8.h"
 #include "pp/runtime/log.h"
 
 static struct smtp_transaction *
@@ -23,6 +23,8 @@ smtp_transaction_end(struct smtp_job *j)
 	if (j->t.body)
 		body_close(j->t.body);
 	smtp_content_free(j->t.content);
+	if (j->t.is_chunked)
+		buf_fini(&j->t.chunk);
 	j->t = (struct smtp_transaction){0};
 }
 
@@ -66,6 +68,17 @@ orcpt_of(struct smtp_job *j, const struct recipient *r)
 	return quoted ? arena_printf(&j->arena, "rfc822;%s", quoted) : NULL;
 }
 
+/* RFC 6531 3.2: only the envelope counts. What a header holds is 8-bit text to any server. */
+static bool
+needs_utf8(const struct smtp_job *j)
+{
+	bool needs = smtp_envelope_is_utf8(j, 0);
+
+	for (size_t i = 0; i < j->t.n && !needs; i++)
+		needs = smtp_envelope_is_utf8(j, j->t.rcpt[i] + 1);
+	return needs && j->svc->p->smtputf8_enable;
+}
+
 /* Appends command i. False: this recipient cannot be named in a command. */
 static bool
 print_command(struct smtp_job *j, size_t i)
@@ -76,7 +89,7 @@ print_command(struct smtp_job *j, size_t i)
 
 	if (i == 0) {
 		struct esmtp_mail m = {
-		    .address = j->mapped ? j->mapped[0] : d->sender,
+		    .address = smtp_envelope_for(j, 0),
 		    .size = d->content_length,
 		    .encoding = d->encoding,
 		    .ret = d->ret,
@@ -84,7 +97,7 @@ print_command(struct smtp_job *j, size_t i)
 		    .auth = j->session->is_authenticated && j->svc->p->smtp_send_dummy_mail_auth
 				? "<>"
 				: NULL,
-		    .smtputf8 = (d->utf8 & UTF8_REQUESTED) != 0,
+		    .smtputf8 = needs_utf8(j),
 		};
 
 		return esmtp_print_mail(out, &m, ext) == 0;
@@ -92,7 +105,7 @@ print_command(struct smtp_job *j, size_t i)
 	if (i <= j->t.n) {
 		size_t at = j->t.rcpt[i - 1];
 		const struct recipient *r = &d->rcpt[at].rcpt;
-		struct esmtp_rcpt er = {.address = j->mapped ? j->mapped[at + 1] : r->address,
+		struct esmtp_rcpt er = {.address = smtp_envelope_for(j, at + 1),
 		    .notify = r->notify,
 		    .orcpt = orcpt_of(j, r)};
 
@@ -116,12 +129,24 @@ set_deadline(struct smtp_job *j)
 size_t
 smtp_transaction_due(const struct smtp_job *j)
 {
-	return j->t.sent - j->t.got;
+	const struct smtp_transaction *t = &j->t;
+
+	if (j->session->state != SMTP_DOT)
+		return t->sent - t->got;
+	return t->chunks_due + (j->svc->is_lmtp ? t->accepted - t->answered : 1);
 }
 
-/* Sends what may be sent now. False: the transaction is over, and gone. */
-static bool
-send_commands(struct smtp_job *j)
+static void
+send_failed(struct smtp_job *j)
+{
+	struct status st = smtp_error_bad_address(&j->arena);
+
+	smtp_job_decide_all(j, &st);
+	smtp_transaction_abandon(j, SMTP_TROUBLE_MESSAGE);
+}
+
+void
+smtp_transaction_go_on(struct smtp_job *j)
 {
 	struct smtp_transaction *t = of(j);
 	bool pipelined = j->session->ehlo.ext & ESMTP_PIPELINING;
@@ -135,25 +160,27 @@ send_commands(struct smtp_job *j)
 		}
 		if (stream_full(j->session->stream))
 			break;
-		if (!print_command(j, t->sent)) {
-			struct status st = smtp_error_bad_address(&j->arena);
-
-			smtp_job_decide_all(j, &st);
-			smtp_transaction_abandon(j, SMTP_TROUBLE_MESSAGE);
-			return false;
+		if (t->is_chunked && t->sent > t->n) {
+			if (!smtp_chunk_may_start(j))
+				break;
+			smtp_chunk_start(j);
+		} else if (!print_command(j, t->sent)) {
+			send_failed(j);
+			return;
 		}
 		t->sent++;
 	}
+	if (j->session->state == SMTP_BODY) {
+		smtp_transaction_body_go_on(j);
+		return;
+	}
 	stream_flush(j->session->stream);
-	if (t->got < t->sent) {
+	if (t->is_chunked && t->sent > t->n + 1 && t->got > t->n)
+		smtp_chunk_await(j);
+	else if (t->got < t->sent)
 		set_deadline(j);
-		return true;
-	}
-	if (t->is_done) {
+	else if (t->is_done)
 		leave(j, t->mail_ok, SMTP_TROUBLE_MESSAGE);
-		return false;
-	}
-	return true;
 }
 
 static void
@@ -212,7 +239,9 @@ data_replied(struct smtp_job *j)
 		return true;
 	}
 	if (j->t.accepted > 0 && go_ahead) {
-		smtp_transaction_body(j);
+		smtp_session_move(ss, SMTP_BODY);
+		smtp_transaction_body_open(j);
+		smtp_transaction_body_go_on(j);
 		return true;
 	}
 	if (j->t.accepted > 0) {
@@ -279,7 +308,31 @@ dot_replied(struct smtp_job *j)
 		st = smtp_error_said(&j->arena, ss->peer, &ss->reply, "end of DATA command");
 		smtp_transaction_decide(j, &st);
 	}
-	leave(j, false, SMTP_TROUBLE_MESSAGE);
+	/* RFC 3030 2: who was refused a chunk sends RSET. */
+	leave(j, j->t.is_chunked && reply_class(&ss->reply) != 2, SMTP_TROUBLE_MESSAGE);
+}
+
+/* Replies to chunks, each of which comes in its turn. */
+static void
+chunk_replied(struct smtp_job *j)
+{
+	struct smtp_session *ss = j->session;
+	struct status st;
+
+	if (smtp_chunk_was_taken(j))
+		return;
+	if (smtp_chunk_went_wrong(j))
+		return;
+	if (j->t.chunks_due == 0 && buf_str(stream_out(ss->stream)).n == 0) {
+		dot_replied(j);
+		return;
+	}
+	/* Others are due behind it, or it came before the content had left. */
+	st = smtp_error_said(&j->arena, ss->peer, &ss->reply, "end of DATA command");
+	if (reply_class(&ss->reply) != 5)
+		st.cls = STATUS_TEMP;
+	smtp_transaction_decide(j, &st);
+	smtp_transaction_abandon(j, SMTP_TROUBLE_MESSAGE);
 }
 
 /* What is no reply ends the session: nobody knows which command the next one would answer. */
@@ -306,8 +359,8 @@ was_dead(const struct smtp_job *j)
 	return j->session->uses > 1 && j->t.got == 0;
 }
 
-static void
-try_again(struct smtp_job *j)
+void
+smtp_transaction_again(struct smtp_job *j)
 {
 	struct smtp_session *ss = j->session;
 
@@ -323,7 +376,7 @@ smtp_transaction_replied(struct smtp_job *j)
 	size_t i = j->t.got;
 
 	if (was_dead(j) && (ss->is_broken || ss->reply.state == REPLY_BAD)) {
-		try_again(j);
+		smtp_transaction_again(j);
 		return;
 	}
 	if (ss->reply.state == REPLY_BAD) {
@@ -331,7 +384,10 @@ smtp_transaction_replied(struct smtp_job *j)
 		return;
 	}
 	if (ss->state == SMTP_DOT) {
-		dot_replied(j);
+		if (j->t.is_chunked)
+			chunk_replied(j);
+		else
+			dot_replied(j);
 		return;
 	}
 	if (i == j->t.sent) { /* a reply to nothing */
@@ -345,24 +401,27 @@ smtp_transaction_replied(struct smtp_job *j)
 		rcpt_replied(j, i - 1);
 	else if (!data_replied(j) || ss->state != SMTP_MAIL)
 		return;
-	send_commands(j);
+	smtp_transaction_go_on(j);
 }
 
 void
 smtp_transaction_drained(struct smtp_job *j)
 {
+	if (j->t.is_waiting)
+		return;
 	if (j->session->state == SMTP_MAIL)
-		send_commands(j);
+		smtp_transaction_go_on(j);
 	else
-		smtp_transaction_body_drained(j);
+		smtp_transaction_body_go_on(j);
 }
 
 void
 smtp_transaction_lost(struct smtp_job *j, int err)
 {
 	struct smtp_session *ss = j->session;
-	/* The dot is the last that leaves: while there is output it has not. */
-	bool is_sent = ss->state == SMTP_DOT && buf_str(stream_out(ss->stream)).n == 0;
+	bool is_ended = ss->state == SMTP_DOT || (j->t.is_last && j->t.sent > j->t.n + 1);
+	/* The end is the last that leaves: while there is output it has not. */
+	bool is_sent = is_ended && buf_str(stream_out(ss->stream)).n == 0;
 	const char *phase = is_sent                  ? smtp_phase_dot
 			    : ss->state >= SMTP_BODY ? smtp_phase_body
 			    : j->t.got == 0          ? smtp_phase_mail
@@ -370,7 +429,7 @@ smtp_transaction_lost(struct smtp_job *j, int err)
 						     : smtp_phase_data;
 
 	if (was_dead(j) && ss->state == SMTP_MAIL) {
-		try_again(j);
+		smtp_transaction_again(j);
 		return;
 	}
 	if (ss->state == SMTP_BODY && smtp_transaction_spoke_early(j))
@@ -385,21 +444,6 @@ smtp_transaction_lost(struct smtp_job *j, int err)
 	    j, all_known || j->t.is_empty ? SMTP_TROUBLE_MESSAGE : SMTP_TROUBLE_SESSION);
 }
 
-static bool
-needs_utf8(const struct smtp_job *j)
-{
-	const struct delivery *d = j->d;
-
-	if (!(d->utf8 & UTF8_REQUESTED))
-		return false;
-	if (d->utf8 & (UTF8_HEADER | UTF8_SENDER))
-		return true;
-	for (size_t i = 0; i < d->rcpt_count; i++)
-		if (smtp_job_open(j, i) && utf8_has_8bit(str_of(d->rcpt[i].rcpt.address)))
-			return true;
-	return false;
-}
-
 /* What this server cannot take, whatever it would say. */
 static bool
 is_refused(struct smtp_job *j, struct status *ret)
@@ -407,9 +451,7 @@ is_refused(struct smtp_job *j, struct status *ret)
 	const struct esmtp_ehlo *e = &j->session->ehlo;
 	struct smtp_peer peer = j->session->peer;
 
-	if (needs_utf8(j) && !(e->ext & ESMTP_SMTPUTF8))
-		*ret = smtp_error_utf8(&j->arena, peer);
-	else if (e->size_limit > 0 && j->d->content_length > e->size_limit)
+	if (e->size_limit > 0 && j->d->content_length > e->size_limit)
 		*ret = smtp_error_size(&j->arena, peer, j->d->content_length, e->size_limit);
 	else
 		return false;
@@ -431,8 +473,19 @@ smtp_transaction_start(struct smtp_job *j)
 	t->is_accepted = arena_alloc(&j->arena, j->d->rcpt_count * sizeof *t->is_accepted);
 	t->is_answered = arena_alloc(&j->arena, j->d->rcpt_count * sizeof *t->is_answered);
 	for (size_t i = 0; i < j->d->rcpt_count; i++)
-		if (smtp_job_open(j, i))
+		if (smtp_job_open(j, i) && !smtp_international_refuses(j, i))
 			t->rcpt[t->n++] = i;
+	if (t->n == 0) {
+		leave(j, false, SMTP_TROUBLE_MESSAGE);
+		return;
+	}
 	smtp_session_move(j->session, SMTP_MAIL);
-	send_commands(j);
+	if ((j->session->ehlo.ext & ESMTP_CHUNKING) && !j->is_unchunked) {
+		smtp_chunk_init(j);
+		smtp_transaction_body_open(j);
+		stream_deadline(j->session->stream, -1);
+		smtp_transaction_body_go_on(j);
+	} else {
+		smtp_transaction_go_on(j);
+	}
 }

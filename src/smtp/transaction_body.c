@@ -1,5 +1,5 @@
 /*
- * The content of a message: from the queue file to the dot.
+ * The content of a message: from the queue file to its end, a dot or the last chunk.
  *
  * Pieces go to the stream as long as it takes them; then the file, the peer or a table is waited
  * for. Nothing else is read meanwhile but what the server says too early.
@@ -7,8 +7,6 @@
 #include <errno.h>
 #include "content.h"
 #include "pp/runtime/log.h"
-
-static void send_body(struct smtp_job *j);
 
 static void
 on_body(void *ctx, int rc)
@@ -29,7 +27,7 @@ on_body(void *ctx, int rc)
 		smtp_transaction_abandon(j, SMTP_TROUBLE_MESSAGE);
 		return;
 	}
-	send_body(j);
+	smtp_transaction_body_go_on(j);
 }
 
 /* A table is asked, or cannot be used. */
@@ -49,7 +47,7 @@ on_content(void *ctx)
 	struct smtp_job *j = ctx;
 
 	j->t.is_waiting = false;
-	send_body(j);
+	smtp_transaction_body_go_on(j);
 }
 
 /* One piece to the output. 1 = go on, 0 = the content is complete, -EAGAIN = wait (for the disk or
@@ -58,7 +56,7 @@ static int
 send_piece(struct smtp_job *j)
 {
 	struct smtp_transaction *t = &j->t;
-	struct buf *out = stream_out(j->session->stream);
+	struct buf *out = smtp_transaction_out(j);
 	int rc;
 
 	if (!t->has_piece) {
@@ -86,24 +84,31 @@ send_piece(struct smtp_job *j)
 }
 
 /* Words that came while the content was still going out. A refusal is taken as the answer, and the
- * connection closed without a dot, so that the server cannot take the message as well. Anything
- * else must not pass for the answer to a dot that was not sent. False: nothing was said. */
+ * connection closed without an end, so that the server cannot take the message as well. Anything
+ * else must not pass for the answer to an end that was not sent. Chunks have answers of their own.
+ * False: nothing was said. */
 bool
 smtp_transaction_spoke_early(struct smtp_job *j)
 {
 	struct smtp_session *ss = j->session;
-	struct str in = stream_in(ss->stream);
 	struct status st;
-	size_t used;
+	struct str in;
+	size_t used = 0;
 
-	if (in.n == 0)
-		return false;
-	reply_clear(&ss->reply);
-	reply_feed(&ss->reply, in, &used);
+	do {
+		stream_consume(ss->stream, used);
+		in = stream_in(ss->stream);
+		reply_clear(&ss->reply);
+		if (in.n == 0)
+			return false;
+		reply_feed(&ss->reply, in, &used);
+	} while (smtp_chunk_was_taken(j));
 	if (ss->reply.state == REPLY_MORE) { /* the rest comes, or this is no reply */
 		reply_clear(&ss->reply);
 		return false;
 	}
+	if (smtp_chunk_went_wrong(j))
+		return true;
 	st = smtp_error_said(&j->arena, ss->peer, &ss->reply, "end of DATA command");
 	if (ss->reply.state != REPLY_DONE || reply_class(&ss->reply) != 5)
 		st.cls = STATUS_TEMP;
@@ -137,64 +142,73 @@ transfer_time(struct smtp_job *j)
 	return j->t.left > 0 ? j->t.left : 1;
 }
 
-static void
-send_body(struct smtp_job *j)
+bool
+smtp_transaction_is_full(struct smtp_job *j)
+{
+	struct stream *st = j->session->stream;
+
+	if (!stream_full(st))
+		return false;
+	stream_deadline(st, transfer_time(j));
+	stream_flush(st);
+	return stream_full(st);
+}
+
+void
+smtp_transaction_body_go_on(struct smtp_job *j)
 {
 	struct smtp_transaction *t = &j->t;
-	struct stream *st = j->session->stream;
 	int rc;
 
+	if (t->is_chunked && t->is_last) {
+		smtp_chunk_end(j);
+		return;
+	}
 	do {
-		if (stream_full(st)) {
-			stream_deadline(st, transfer_time(j));
-			stream_flush(st);
-			if (stream_full(st))
-				return;
-		}
+		if (t->is_chunked ? smtp_chunk_hold(j) : smtp_transaction_is_full(j))
+			return;
 		rc = send_piece(j);
 	} while (rc == 1);
 	if (rc == 0 && t->content)
 		rc = wait_content(j, smtp_content_finish(t->content));
 	if (rc == -EAGAIN)
 		return;
-	if (rc == 0 && smtp_transaction_spoke_early(j))
+	if (rc == 0 && j->session->state == SMTP_BODY && smtp_transaction_spoke_early(j))
 		return;
-	if (rc < 0 || dot_encode_end(&t->encoder, stream_out(st)) < 0) {
+	if (rc < 0 || dot_encode_end(&t->encoder, smtp_transaction_out(j)) < 0) {
 		on_body(j, rc < 0 ? rc : -ENOBUFS);
+		return;
+	}
+	body_close(t->body);
+	t->body = NULL;
+	if (t->is_chunked) {
+		smtp_chunk_end(j);
 		return;
 	}
 	smtp_session_move(j->session, SMTP_DOT);
 	smtp_session_expect(j->session, j->svc->p->smtp_data_done_timeout);
-	stream_flush(st);
-	body_close(t->body);
-	t->body = NULL;
+	stream_flush(j->session->stream);
 }
 
 /* Nobody has to send 50 MB to hear what was said after the first of them. */
 void
 smtp_transaction_spoken(struct smtp_job *j)
 {
-	smtp_transaction_spoke_early(j);
+	size_t due = j->t.chunks_due;
+
+	if (!smtp_transaction_spoke_early(j) && j->t.chunks_due < due && !j->t.is_waiting)
+		smtp_transaction_body_go_on(j);
 }
 
 void
-smtp_transaction_body(struct smtp_job *j)
+smtp_transaction_body_open(struct smtp_job *j)
 {
 	const struct delivery *d = j->d;
 	size_t limit = (size_t)j->svc->p->smtp_line_length_limit;
 
-	smtp_session_move(j->session, SMTP_BODY);
 	stream_deadline(j->session->stream, j->svc->p->smtp_data_xfer_timeout);
-	dot_encoder_init(&j->t.encoder, limit);
+	dot_encoder_init(&j->t.encoder, limit, j->t.is_chunked ? DOT_RAW : DOT_SMTP);
 	j->t.content = smtp_content_new(j, !(j->session->ehlo.ext & ESMTP_8BITMIME), on_content);
 	j->t.body = body_open(
 	    j->smtp->spool, QUEUE_ACTIVE, d->queue_id, d->bytes, d->data_offset, d->data_size);
-	send_body(j);
-}
-
-void
-smtp_transaction_body_drained(struct smtp_job *j)
-{
-	if (!j->t.is_waiting)
-		send_body(j);
 }

@@ -8,7 +8,7 @@ base_dir = {folder}/run
 state_dir = {folder}/run
 log_path = /dev/stderr
 protocols = lmtp
-ssl = no
+ssl = {ssl}
 listen = 127.0.0.1
 first_valid_uid = 1
 mail_location = maildir:~/Maildir
@@ -46,9 +46,9 @@ service stats {{
 
 
 class Dovecot:
-    """users: {name: bytes that fit into the mailbox, or None}."""
+    """users: {name: bytes that fit into the mailbox, or None}. certificate: mail comes over TLS only."""
 
-    def __init__(self, scratch, users):
+    def __init__(self, scratch, users, certificate=None):
         self.folder = scratch.dir("dovecot")
         self.port = scratch.port()
         self.path = os.path.join(self.folder, "lmtp")
@@ -61,7 +61,9 @@ class Dovecot:
             lines.append(f"{name}::{owner.pw_uid}:{owner.pw_gid}::{home}::{extra}\n")
         scratch.file(f"{self.folder}/users", "".join(lines))
         conf = scratch.file(f"{self.folder}/dovecot.conf",
-                            _CONF.format(folder=self.folder, port=self.port))
+                            _CONF.format(folder=self.folder, port=self.port, ssl="no" if not certificate
+                                         else f"required\nssl_cert = <{certificate.cert}\n"
+                                         f"ssl_key = <{certificate.key}"))
         self.process, self.log = scratch.start(["/usr/sbin/dovecot", "-F", "-c", conf], "dovecot")
         scratch.on_exit(self.stop)
         self.log.wait_for(r"Dovecot v\S+ .*starting up")

@@ -282,7 +282,7 @@ class Postfix(System):
     """The real one, by `postfix start-fg` in its own configuration and queue directory."""
 
     def __init__(self, scratch, name="pf", smtpd_options="", queue_directory=None, port=None,
-                 maxproc="-", **main):
+                 maxproc="-", rows="", **main):
         self.listen = port or scratch.port()
         self.tools_text = None
         main.setdefault("maillog_file_prefixes", "/dev/stdout, /tmp, /var")
@@ -290,7 +290,7 @@ class Postfix(System):
         for unused in ("alias_maps", "alias_database", "local_recipient_maps"):
             main.setdefault(unused, "")
         master = _POSTFIX_MASTER.format(port=self.listen, options=smtpd_options, maxproc=maxproc)
-        super().__init__(scratch, name, master, main, queue_directory)
+        super().__init__(scratch, name, master + rows, main, queue_directory)
         os.makedirs(self.queue, exist_ok=True)
         os.makedirs(self.main["data_directory"], exist_ok=True)
         must(["chown", "postfix", self.main["data_directory"]])

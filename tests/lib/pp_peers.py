@@ -195,7 +195,7 @@ class Relay(Postfix):
     What it takes goes on to `sink`."""
 
     def __init__(self, scratch, sink, certificate=None, users=None, name="relay",
-                 host="relay.pennypost.test", **main):
+                 host="relay.pennypost.test", mechanisms="PLAIN LOGIN CRAM-MD5", **main):
         values = {
             "myhostname": host,
             "relayhost": f"[127.0.0.1]:{sink.port}",
@@ -213,7 +213,7 @@ class Relay(Postfix):
             os.chmod(database, 0o644)
             scratch.file(f"{folder}/smtpd.conf",
                          f"pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {database}\n"
-                         "mech_list: PLAIN LOGIN CRAM-MD5\n")
+                         f"mech_list: {mechanisms}\n")
             values.update(smtpd_sasl_auth_enable="yes", smtpd_sasl_local_domain=host, mynetworks="",
                           smtpd_relay_restrictions="permit_sasl_authenticated, reject",
                           smtpd_sasl_security_options="noanonymous",

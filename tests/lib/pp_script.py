@@ -12,7 +12,7 @@ import struct
 import threading
 
 STAGES = ("CONNECT", "EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "RCPT1", "RCPT2", "RCPT3",
-          "DATA", "BODY", "DOT", "RSET", "QUIT", "BDAT")
+          "DATA", "BODY", "DOT", "RSET", "QUIT", "BDAT", "CHUNK1", "CHUNK2", "CHUNK")
 USUAL = {"CONNECT": "220 peer ESMTP", "HELO": "250 peer", "STARTTLS": "220 2.0.0 go on",
          "AUTH": "235 2.7.0 welcome", "DATA": "354 go on", "DOT": "250 2.0.0 taken",
          "QUIT": "221 2.0.0 bye"}
@@ -27,6 +27,7 @@ class Case:
         self.offers = ["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES"]
         self.to = 1
         self.is_big = False
+        self.is_long = False
         self.actions = collections.defaultdict(list)
         self.expect = {"": {}, "postfix": {}}  # recipient -> Outcome
         self.sees = {}
@@ -80,6 +81,8 @@ def _parse_line(case, line):
         case.to = int(rest)
     elif word == "big":
         case.is_big = True
+    elif word == "long":
+        case.is_long = True
     elif word == "at":
         stage, action = rest.split(None, 1)
         assert stage in STAGES, stage
@@ -224,7 +227,7 @@ class _Talk:
         self.settled = settled
         self.sees = []
         record.sees.append(self.sees)
-        self.recipients = []
+        self.recipients, self.chunks, self.taken, self.is_refused = [], [], 0, False
 
     def settle(self):
         """What this connection has to show is known."""
@@ -260,6 +263,7 @@ class _Talk:
 
     async def do_take(self, count):
         await self.reader.readexactly(count)
+        self.taken = count
 
     async def do_silence(self):
         """Nothing more is read, nor said, up to the end of the test."""
@@ -332,11 +336,25 @@ class _Talk:
         await self.act(["DOT"], b"250 2.0.0 taken\r\n")
 
     async def bdat(self, line):
-        size = int(line.split()[1])
-        is_last = b"LAST" in line.upper()
-        if "BODY" in self.case.actions:
+        """However many, they show as one."""
+        size, *last = line.split()[1:]
+        if self.sees[-2:] == ["BDAT", "BDAT"]:
+            self.sees.pop()
+        else:
+            self.chunks, self.is_refused = [], False
+        if "BODY" in self.case.actions and not self.chunks:
             await self.act(["BODY"], b"")
-        content = await self.reader.readexactly(size)
-        if is_last:
-            self.record.mails.append((self.recipients, content))
-        await self.act(["BDAT"], b"250 2.0.0 taken\r\n")
+        self.chunks.append(await self.reader.readexactly(int(size) - self.taken))
+        self.taken = 0
+        if self.is_refused:  # RFC 3030 2: those in the pipeline are read, and refused too
+            await self.act(["-"], b"503 5.5.1 RSET first\r\n")
+            return
+        if not last:
+            self.is_refused = await self.act([f"CHUNK{len(self.chunks)}", "CHUNK"],
+                                             b"250 2.0.0 go on\r\n")
+            return
+        assert last == [b"LAST"], line
+        self.sees.append(".")
+        self.record.mails.append((self.recipients, b"".join(self.chunks)))
+        self.recipients = []
+        await self.act(["BDAT", "DOT"], b"250 2.0.0 taken\r\n")

@@ -35,7 +35,7 @@ THREADS = re.compile(r"\b(?:pthread_(?:mutex|cond|rwlock|create|spin)\w*|uv_(?:m
                      r"atomic_\w+|_Atomic|__atomic_\w+|__sync_\w+)\b")
 HOMES = {
     "uv.h": {"runtime", "net", "control"}, "openssl/": {"net"}, "ares.h": {"net/resolver"},
-    "sasl/": {"net/sasl"}, "pthread.h": {"runtime"}, "stdatomic.h": {"runtime"},
+    "sasl/": {"net/sasl"}, "idn2.h": {"net/idna"}, "pthread.h": {"runtime"}, "stdatomic.h": {"runtime"},
     "pcre2.h": {"map"}, "regex.h": {"map"},
 }
 

@@ -9,7 +9,7 @@ import source
 # Folders that may keep state for the process: the thread model, and programs of one thread.
 STATEFUL = {"runtime", "command"}
 # What belongs to a library that is loaded late: the addresses of its functions, and its own state.
-LIBRARIES = {"openssl_calls", "sasl_library_calls", "sasl_library_is_started"}
+LIBRARIES = {"openssl_calls", "sasl_library_calls", "sasl_library_is_started", "idna_calls"}
 CONST = (".text", ".rodata", ".data.rel.ro")
 
 

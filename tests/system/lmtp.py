@@ -1,5 +1,6 @@
 """lmtp.py - LMTP: a scripted server for what goes wrong, and Dovecot's for what must go right."""
 
+import base64
 import os
 import re
 
@@ -18,11 +19,11 @@ def reply(word):
             "gone": "550 5.1.1 <{}> unknown after all"}[word]
 
 
-def system(scratch, nexthop, **main):
+def system(scratch, nexthop, name="pp", **main):
     values = {"local_transport": f"lmtp:{nexthop}", "mydestination": "box.test",
               "local_recipient_maps": ""}
     values.update(main)
-    return pp_harness.Pennypost(scratch, services=ROWS, **values)
+    return pp_harness.Pennypost(scratch, name, services=ROWS, **values)
 
 
 @pytest.mark.parametrize("by", ["unix", "inet", "relative"])
@@ -105,6 +106,50 @@ def test_no_socket(scratch):
     said = s.wait_status("u@box.test", "deferred")
     assert (said["relay"], said["dsn"], said["text"]) == (
         "none", "4.4.1", "connect to pp.pennypost.test[/nowhere/lmtp]: No such file or directory")
+
+
+@pytest.mark.parametrize("by", ["unix", "inet"])
+def test_dovecot_over_tls(scratch, root, ca, by):
+    """STARTTLS after LHLO, the name checked, chunks behind it; a wrong name gets no mail."""
+    dovecot = pp_dovecot.Dovecot(scratch, {"you@box.test": None}, ca.issue("box.peer.test"))
+    nexthop = f"unix:{dovecot.path}" if by == "unix" else f"inet:127.0.0.1:{dovecot.port}"
+    tls = {"lmtp_tls_security_level": "secure", "lmtp_tls_CAfile": ca.file, "lmtp_tls_loglevel": "1"}
+    s = system(scratch, nexthop, lmtp_tls_secure_cert_match="box.peer.test", **tls).start()
+    for number in range(3):
+        s.send("you@box.test", subject=f"number {number}", body=".\r\n" + "x" * 70000 * number + "\r\n")
+    s.log.wait_for(r"to=<you@box\.test>, .*status=sent", count=3)
+    assert len(dovecot.mails("you@box.test")) == 3
+    assert s.log.find(r"lmtp\[\d+\]: Verified TLS connection established to ")
+    s = system(scratch, nexthop, name="other", lmtp_tls_secure_cert_match="other.peer.test", **tls).start()
+    s.send("you@box.test")
+    said = s.wait_status("you@box.test", "deferred")
+    assert said["dsn"] == "4.7.5" and "certificate not verified" in said["text"], said[0]
+
+
+@pytest.mark.parametrize("kind", [pp_harness.Pennypost, pp_harness.Postfix])
+def test_login(scratch, ca, kind):
+    """AUTH, which is offered under TLS only; the mail says who."""
+    kate = base64.b64encode(b"\0kate\0s3cret").decode()
+    server = pp_peers.Sink(
+        scratch, certificate=ca.issue("box.peer.test"), each=lambda rcpt: f"250 2.1.5 {rcpt}",
+        extensions=["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "AUTH PLAIN LOGIN"],
+        answer=lambda verb, arg: None if verb != "AUTH"
+        else "235 2.7.0 welcome" if arg == f"PLAIN {kate}" else "535 5.7.8 no")
+    passwords = scratch.file("lmtp_passwd", f"[127.0.0.1]:{server.port} kate:s3cret\n")
+    main = {"mydestination": "box.test", "local_recipient_maps": "",
+            "local_transport": f"lmtp:inet:[127.0.0.1]:{server.port}",
+            "lmtp_tls_security_level": "encrypt", "lmtp_sasl_auth_enable": "yes",
+            "lmtp_sasl_password_maps": f"texthash:{passwords}", "lmtp_sasl_mechanism_filter": "plain",
+            "lmtp_sasl_security_options": "noplaintext, noanonymous",
+            "lmtp_sasl_tls_security_options": "noanonymous"}
+    rows = {"services": ROWS} if kind is pp_harness.Pennypost else \
+        {"rows": "lmtp unix - - n - - lmtp\n"}
+    s = kind(scratch, **rows, **main).start()
+    s.send("you@box.test")
+    s.wait_status("you@box.test", "sent")
+    verbs = [(verb, text) for _, verb, text in server.commands if verb in ("AUTH", "LHLO", "STARTTLS")]
+    assert [verb for verb, _ in verbs] == ["LHLO", "STARTTLS", "LHLO", "AUTH"]
+    assert verbs[-1][1] == f"PLAIN {kate}"
 
 
 @pytest.mark.parametrize("by", ["unix", "inet"])

@@ -7,21 +7,16 @@ import time
 import urllib.error
 import urllib.request
 
+import pp_foreign
 import pp_harness
 import pp_hour
 import pp_scratch
 import pytest
 
-DEBIAN = os.path.join(pp_scratch.BUILD, "debian")
-
 
 @pytest.fixture(scope="module")
 def debian():
-    """Where the programs are unpacked, once per build folder."""
-    script = '. "$1/tests/lib/packages.sh"; packages_unpack "$1" "$2"'
-    pp_scratch.must(["flock", pp_scratch.BUILD, "bash", "-c", script, "bash", pp_scratch.TOP, DEBIAN],
-                    timeout=300)
-    return DEBIAN
+    return pp_foreign.unpacked()
 
 
 class Exporter:

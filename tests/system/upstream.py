@@ -3,8 +3,10 @@
 import os
 import re
 
+import pp_foreign
 import pp_harness
 import pp_peers
+import pp_shapes
 import pytest
 from pp_scratch import TIMEOUT
 
@@ -168,6 +170,58 @@ def test_no_usable_mechanism(scratch, sink, root, dns, ca):
                     r"relay\.pennypost\.test\[127\.0\.0\.1\]: no mechanism available", said["text"])
 
 
+ODD = {
+    "colons": "a:b::c:", "blanks": "two  words", "dollar": "$a ${b} $(c) $$", "hash": "#no comment",
+    "quotes": "\"it's\" `x`", "bytes": "gr\u00fc\u00df\u2603", "backslash": "\\n\\\\", "signs": "a=b,c;d<e>",
+    "long": "0123456789" * 20, "first last": "user, too", "at": "s3cret@host", "one": "x",
+}
+MECHANISMS = ["PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256"]
+
+
+@pytest.mark.parametrize("kind", [pp_harness.Pennypost, pp_harness.Postfix])
+def test_odd_passwords(scratch, sink, root, kind):
+    """Each with each mechanism, which a filter picks: by its name, a file, a table, by what is left."""
+    relay = pp_peers.Relay(scratch, sink, None, ODD, mechanisms=" ".join(MECHANISMS)).start()
+    table = scratch.file("mechanisms", "cram-md5 yes\n")
+    file = scratch.file("mechanisms.list", "login\nntlm\n")
+    filters = {"PLAIN": "plain", "LOGIN": file, "CRAM-MD5": f"!plain,texthash:{table}",
+               "SCRAM-SHA-256": "!plain,!login,!cram-md5,static:all"}
+    passwords = scratch.file("odd_passwd", "".join(
+        f"{i}@client.test {user}:{password}\n" for i, (user, password) in enumerate(ODD.items())))
+    routes = scratch.file("routes", "".join(
+        f"{name.lower()}.test {name.lower()}:[127.0.0.1]:{relay.port}\n" for name in MECHANISMS))
+    rows = "".join(f"{name.lower()} unix - - n - - smtp -o smtp_sasl_mechanism_filter={text}\n"
+                   for name, text in filters.items())
+    rows = {"services": pp_harness.SMTPD + rows} if kind is pp_harness.Pennypost else {"rows": rows}
+    system = kind(scratch, **rows, smtp_tls_security_level="none",
+                  smtp_sasl_auth_enable="yes", smtp_sasl_security_options="noanonymous",
+                  smtp_sender_dependent_authentication="yes", transport_maps=f"texthash:{routes}",
+                  smtp_sasl_password_maps=f"texthash:{passwords}").start()
+    client = system.client()
+    for i in range(len(ODD)):
+        system.send([f"u@{name.lower()}.test" for name in MECHANISMS], sender=f"{i}@client.test",
+                    client=client)
+    system.log.wait_for(r"to=<u@\S+>, .*status=(sent|deferred|bounced)", count=len(ODD) * len(MECHANISMS))
+    assert not system.log.find(r"status=(deferred|bounced)")
+    logins = {(m[1], m[2]) for m in relay.log.find(
+        r"sasl_method=(\S+), sasl_username=(.*)@" + re.escape(HOST))}
+    assert logins == {(name, user) for name in MECHANISMS for user in ODD}
+
+
+def test_broken_filter(scratch, sink, root):
+    """A table that cannot be asked: no mechanism is tried at random."""
+    relay = pp_peers.Relay(scratch, sink, None, USERS).start()
+    system = pp_harness.Pennypost(
+        scratch, relayhost=f"[127.0.0.1]:{relay.port}", smtp_sasl_auth_enable="yes",
+        smtp_sasl_password_maps="static:kate:s3cret", smtp_sasl_security_options="noanonymous",
+        smtp_sasl_mechanism_filter=f"texthash:{scratch.path}/missing")
+    said = deferred(system)
+    assert said["dsn"] == "4.3.0"
+    assert said["text"].startswith("smtp_sasl_mechanism_filter lookup error: ")
+    assert f"{scratch.path}/missing" in said["text"]
+    assert not relay.log.find("sasl_method")
+
+
 def test_without_a_password_no_login(scratch, sink, root, dns, ca):
     relay = pp_peers.Relay(scratch, sink, ca.issue(HOST), {}, mynetworks="127.0.0.0/8").start()
     system = sender(scratch, relay, dns, ca,
@@ -200,3 +254,26 @@ def test_unreadable_password_file(scratch, sink, root, dns, ca):
     system.wait_deferred(queue_id)
     system.must("postqueue", "-f")
     system.wait_removed(queue_id)
+
+
+@pytest.mark.parametrize("kind", [pp_foreign.Exim, pp_foreign.OpenSmtpd])
+def test_other_kinds(scratch, root, ca, kind):
+    """All shapes of mail through another mail system: unchanged but for its lines."""
+    sink = pp_peers.Sink(scratch)
+    upstream = kind(scratch, sink, ca)
+    system = pp_harness.Pennypost(
+        scratch, relayhost=f"[127.0.0.1]:{upstream.port}", smtp_tls_security_level=kind.level,
+        smtp_tls_secure_cert_match=upstream.host, smtp_tls_CAfile=ca.file, smtp_tls_loglevel="1",
+        local_header_rewrite_clients="").start()
+    shapes = pp_shapes.contents()
+    shapes.update({f"again {i}": shapes["dots"].replace(b"<dots@", b"<again-%d@" % i)
+                   .replace(b"shape dots", b"shape again %d" % i) for i in range(100 - len(shapes))})
+    client = system.client()
+    client.ehlo()
+    pp_shapes.send_all(client, "you@box.test", shapes)
+    system.log.wait_for(r"to=<you@box\.test>, .*status=sent", count=len(shapes))
+    pp_shapes.check(shapes, [mail.data for mail in sink.wait(len(shapes))])
+    assert len(shapes) >= 100
+    if kind is pp_foreign.Exim:  # K: it came in chunks
+        assert system.log.find("Verified TLS connection established to ")
+        assert len(upstream.log.find(r" <= shape@client\.test .* P=esmtps .* K ")) == len(shapes)

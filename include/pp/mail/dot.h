@@ -47,15 +47,16 @@ enum dot_result dot_decode(struct dot_decoder *d, struct str *in, struct dot_pie
 bool dot_decode_rest(struct dot_decoder *d, struct dot_piece *ret);
 
 struct dot_encoder {
-	size_t limit;    /* smtp_line_length_limit; 0 = none */
+	size_t limit; /* smtp_line_length_limit; 0 = none */
+	enum dot_mode mode;
 	size_t column;   /* bytes in the output line */
 	bool open;       /* inside a line of content */
 	unsigned broken; /* lines broken so far: the caller logs the first */
 };
-void dot_encoder_init(struct dot_encoder *e, size_t limit);
-/* Appends one piece of a line: dot-stuffed, CRLF behind the last piece, lines over the limit broken
- * with CRLF SPACE. A CR or LF in the bytes becomes a blank: neither ever goes out bare.
- * -ENOBUFS: nothing happened; send what is in the buffer, then give the piece again. */
+void dot_encoder_init(struct dot_encoder *e, size_t limit, enum dot_mode mode);
+/* Appends one piece of a line: dot-stuffed (DOT_SMTP), CRLF behind the last piece, lines over the
+ * limit broken with CRLF SPACE. A CR or LF in the bytes becomes a blank: neither ever goes out
+ * bare. -ENOBUFS: nothing happened; send what is in the buffer, then give the piece again. */
 int dot_encode(struct dot_encoder *e, struct buf *to, struct str bytes, bool last);
-/* Ends an open line, then the final dot. */
+/* Ends an open line; then the final dot (DOT_SMTP). */
 int dot_encode_end(struct dot_encoder *e, struct buf *to);

@@ -22,7 +22,7 @@ decode(
 	enum dot_result r = DOT_MORE;
 	size_t at = 0;
 
-	dot_encoder_init(&e, 0);
+	dot_encoder_init(&e, 0, DOT_SMTP);
 	dot_decoder_init(&d, limit, DOT_SMTP);
 	while (at < in.n && r != DOT_END) {
 		struct str now = str_head(str_from(in, at), part);
@@ -77,7 +77,7 @@ check_limited(struct str in, size_t limit)
 	size_t column = 0;
 
 	buf_init(&b, 20 * in.n + 100);
-	dot_encoder_init(&e, limit);
+	dot_encoder_init(&e, limit, DOT_SMTP);
 	PP_ASSERT(dot_encode(&e, &b, in, true) == 0);
 	PP_ASSERT(dot_encode_end(&e, &b) == 0);
 	check_wire(buf_str(&b));

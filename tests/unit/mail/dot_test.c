@@ -181,7 +181,7 @@ test_encode(void **state)
 		struct buf b;
 
 		buf_init(&b, 1000);
-		dot_encoder_init(&e, cases[i].limit);
+		dot_encoder_init(&e, cases[i].limit, DOT_SMTP);
 		while (rest.n) {
 			size_t end = 0;
 
@@ -205,7 +205,7 @@ test_encode_lf_inside(void **state)
 	struct buf b;
 
 	buf_init(&b, 1000);
-	dot_encoder_init(&e, 998);
+	dot_encoder_init(&e, 998, DOT_SMTP);
 	assert_int_equal(dot_encode(&e, &b, STR("a\r\n.\r\nb\n"), true), 0);
 	assert_string_equal(buf_cstr(&b), "a  .  b \r\n");
 	buf_fini(&b);
@@ -219,7 +219,7 @@ test_encode_full(void **state)
 	struct buf b;
 
 	buf_init(&b, 16);
-	dot_encoder_init(&e, 0);
+	dot_encoder_init(&e, 0, DOT_SMTP);
 	assert_int_equal(dot_encode(&e, &b, STR("abcdefgh"), true), 0);
 	assert_int_equal(dot_encode(&e, &b, STR("."), true), -ENOBUFS);
 	assert_int_equal(dot_encode_end(&e, &b), -ENOBUFS);
@@ -233,6 +233,23 @@ test_encode_full(void **state)
 	buf_fini(&b);
 }
 
+/* BDAT: neither stuffed nor ended by a dot. */
+static void
+test_encode_raw(void **state)
+{
+	struct dot_encoder e;
+	struct buf b;
+
+	buf_init(&b, 1000);
+	dot_encoder_init(&e, 5, DOT_RAW);
+	assert_int_equal(dot_encode(&e, &b, STR("."), true), 0);
+	assert_int_equal(dot_encode(&e, &b, STR(".abcdef"), true), 0);
+	assert_int_equal(dot_encode(&e, &b, STR("open"), false), 0);
+	assert_int_equal(dot_encode_end(&e, &b), 0);
+	assert_string_equal(buf_cstr(&b), ".\r\n.abcd\r\n ef\r\nopen\r\n");
+	buf_fini(&b);
+}
+
 int
 main(void)
 {
@@ -242,6 +259,7 @@ main(void)
 	    cmocka_unit_test(test_decode_zero_copy),
 	    cmocka_unit_test(test_encode),
 	    cmocka_unit_test(test_encode_lf_inside),
+	    cmocka_unit_test(test_encode_raw),
 	    cmocka_unit_test(test_encode_full),
 	};
 

@@ -192,22 +192,23 @@ test_parameters(void **state)
 	    {"EHLO", 0,
 		"250-fake.test\n250-8BITMIME\n250-DSN\n250-SMTPUTF8\n250-SIZE\n250 PIPELINING"},
 	    {0}};
+	static const char *const utf8[] = {"smtputf8_enable=yes", NULL};
 	struct fake_run r;
 	struct delivery *d;
 	char hop[64];
 
 	fake_init(&r);
-	fake_configure(&r, NULL);
+	fake_configure(&r, utf8);
 	snprintf(hop, sizeof hop, "[127.0.0.1]:%u", fake_listen(&r, "127.0.0.1", 0, rules));
 	d = fake_add(&r, hop, 2);
 	d->encoding = BODY_8BIT;
-	d->utf8 = UTF8_REQUESTED | UTF8_HEADER;
+	d->utf8 = UTF8_REQUESTED;
 	d->envid = "a b+c";
 	d->ret = RET_HDRS;
 	d->sender = "";
 	d->rcpt[0].rcpt.notify = NOTIFY_SUCCESS | NOTIFY_DELAY;
 	d->rcpt[0].rcpt.orcpt = "rfc822;first@there.test";
-	d->rcpt[1].rcpt.address = "a b@there.test";
+	d->rcpt[1].rcpt.address = "\xc3\xa4 b@there.test";
 	d->rcpt[1].rcpt.orig = "";
 	fake_run(&r);
 	assert_string_equal(fake_result(&r, 0, 1), SENT);
@@ -216,21 +217,24 @@ test_parameters(void **state)
 	    "ENVID=a+20b+2Bc | RCPT TO:<r0@there.test> NOTIFY=SUCCESS,DELAY "
 	    "ORCPT=rfc822;first@there.test "
 	    "| "
-	    "RCPT TO:<\"a b\"@there.test> | DATA | QUIT");
+	    "RCPT TO:<\"\xc3\xa4 b\"@there.test> | DATA | QUIT");
 	fake_fini(&r);
 }
 
 static void
 test_utf8_refused(void **state)
 {
+	struct delivery *d;
 	struct fake_run r;
 	char hop[64];
 
 	fake_init(&r);
 	fake_configure(&r, NULL);
 	snprintf(hop, sizeof hop, "[127.0.0.1]:%u", fake_listen(&r, "127.0.0.1", 0, NULL));
-	fake_add(&r, hop, 1)->utf8 = UTF8_REQUESTED | UTF8_SENDER;
-	fake_add(&r, hop, 1)->utf8 = UTF8_REQUESTED; /* nothing in it needs it */
+	d = fake_add(&r, hop, 1);
+	d->sender = "\xc3\xa4@here.test";
+	d->utf8 = UTF8_REQUESTED | UTF8_SENDER;
+	fake_add(&r, hop, 1)->utf8 = UTF8_REQUESTED | UTF8_HEADER; /* no address needs it */
 	fake_run(&r);
 	assert_string_equal(fake_result(&r, 0, 0),
 	    "5.6.7 bounced SMTPUTF8 is required, but was not offered by host H");
