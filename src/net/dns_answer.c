@@ -309,37 +309,47 @@ take_address(struct dns_answer *a, const struct record *r)
 
 /* Keeps the best RESOLVER_MX_MAX in order of preference. */
 static void
-insert_mx(struct dns_answer *a, unsigned preference, const char *host)
+insert_mx(struct dns_answer *a, const struct resolver_mx *mx)
 {
 	size_t at = a->n;
 
-	while (at > 0 && a->mx[at - 1].preference > preference)
+	while (at > 0 && a->mx[at - 1].preference > mx->preference)
 		at--;
 	if (at == RESOLVER_MX_MAX)
 		return;
 	if (a->n < RESOLVER_MX_MAX)
 		a->n++;
 	memmove(&a->mx[at + 1], &a->mx[at], (a->n - 1 - at) * sizeof(*a->mx));
-	a->mx[at] = (struct resolver_mx){.preference = preference};
-	memcpy(a->mx[at].host, host, strlen(host) + 1);
+	a->mx[at] = *mx;
 }
 
+/* MX, and SRV, which has weight and port behind the preference (RFC 2782). */
 static bool
 take_mx(struct dns_answer *a, const struct message *m, const struct record *r, bool *null_mx)
 {
-	char host[NAME_TEXT];
+	size_t fixed = r->type == DNS_SRV ? 6 : 2;
 	size_t at = (size_t)(r->data - m->p), end = at + r->n;
+	struct resolver_mx mx = {0};
+	char host[NAME_TEXT];
 
-	at += 2;
-	if (r->n < 3 || !read_name(m, &at, host) || at != end)
+	at += fixed;
+	if (r->n <= fixed || !read_name(m, &at, host) || at != end)
 		return false;
 	if (host[0] == '\0') {
-		*null_mx = *null_mx || r->n == 3;
-		return r->n == 3;
+		*null_mx = *null_mx || r->n == fixed + 1;
+		return r->n == fixed + 1;
 	}
 	if (!resolver_name_valid(str_of(host)))
 		return false;
-	insert_mx(a, be16(r->data), host);
+	mx.preference = be16(r->data);
+	if (r->type == DNS_SRV) {
+		mx.weight = be16(r->data + 2);
+		mx.port = be16(r->data + 4);
+		if (mx.port == 0)
+			return false;
+	}
+	memcpy(mx.host, host, strlen(host) + 1);
+	insert_mx(a, &mx);
 	return true;
 }
 
@@ -399,7 +409,7 @@ take_records(struct dns_answer *a, const struct message *m, const char *name, en
 			continue;
 		}
 		(*ret_seen)++;
-		if (type == DNS_MX)
+		if (type == DNS_MX || type == DNS_SRV)
 			take_mx(a, m, &r, &null_mx);
 		else if (type == DNS_PTR)
 			take_ptr(a, m, &r);
@@ -409,7 +419,7 @@ take_records(struct dns_answer *a, const struct message *m, const char *name, en
 			take_address(a, &r);
 		a->ttl = a->ttl < r.ttl ? a->ttl : r.ttl;
 	}
-	/* RFC 7505 3: a null MX stands alone. Beside others it is a mistake of theirs. */
+	/* RFC 7505 3, RFC 2782: a null MX stands alone. Beside others it is a mistake of theirs. */
 	if (null_mx && *ret_seen == 1)
 		a->n = 1;
 }
@@ -466,7 +476,7 @@ dns_answer_read(struct dns_answer *a, struct str message, const char *name, enum
 		dns_answer_fail(a, RESOLVER_MALFORMED, NULL);
 		return;
 	}
-	if (type == DNS_MX)
+	if (type == DNS_MX || type == DNS_SRV)
 		a->mx = mem_alloc(RESOLVER_MX_MAX * sizeof(*a->mx));
 	else if (type == DNS_TLSA)
 		a->tlsa = mem_alloc(tlsa_size(RESOLVER_TLSA_MAX));

@@ -7,13 +7,13 @@
 #pragma once
 #include "pp/net/resolver.h"
 
-enum dns_type { DNS_A = 1, DNS_PTR = 12, DNS_MX = 15, DNS_AAAA = 28, DNS_TLSA = 52 };
+enum dns_type { DNS_A = 1, DNS_PTR = 12, DNS_MX = 15, DNS_AAAA = 28, DNS_SRV = 33, DNS_TLSA = 52 };
 
 struct dns_answer {
 	enum resolver_result result;
 	const char *text; /* NULL when OK */
 	size_t n;
-	struct resolver_mx *mx;           /* DNS_MX: best preference first */
+	struct resolver_mx *mx;           /* DNS_MX, DNS_SRV: best preference first */
 	struct resolver_address *address; /* DNS_A, DNS_AAAA */
 	struct tls_tlsa *tlsa;            /* DNS_TLSA: their data lies behind the records */
 	char name[RESOLVER_NAME_MAX];     /* DNS_PTR: the first valid one; else the last alias */

@@ -51,7 +51,7 @@ struct resolver_query {
 	struct resolver *r;
 	LIST_ENTRY(resolver_query) link;
 	struct timer timer;
-	enum { FIND_MX, FIND_ADDRESS, FIND_TLSA, FIND_PTR, FIND_FORWARD } kind;
+	enum { FIND_RECORDS, FIND_ADDRESS, FIND_PTR, FIND_FORWARD } kind;
 	bool is_secure;
 	int family;
 	struct sockaddr_storage client;  /* of resolver_find_name */
@@ -371,29 +371,37 @@ plain_name(const char *name, char to[RESOLVER_NAME_MAX])
 	return (struct str){to, s.n};
 }
 
-struct resolver_query *
-resolver_find_mx(
-    struct resolver *r, const char *domain, unsigned flags, resolver_done *done, void *ctx)
+static struct resolver_query *
+find_records(struct resolver *r, const char *of, enum dns_type type, bool is_secure,
+    resolver_done *done, void *ctx)
 {
-	struct resolver_query *q = query_new(r, FIND_MX, done, ctx);
+	struct resolver_query *q = query_new(r, FIND_RECORDS, done, ctx);
 	char name[RESOLVER_NAME_MAX];
 
-	q->is_secure = flags & RESOLVER_SECURE;
-	if (!refuse(q, plain_name(domain, name)))
-		query_ask(q, 0, name, DNS_MX);
+	q->is_secure = is_secure;
+	if (!refuse(q, plain_name(of, name)))
+		query_ask(q, 0, name, type);
 	return q;
 }
 
 struct resolver_query *
-resolver_find_tlsa(struct resolver *r, const char *of, resolver_done *done, void *ctx)
+resolver_find_mx(
+    struct resolver *r, const char *domain, unsigned flags, resolver_done *done, void *ctx)
 {
-	struct resolver_query *q = query_new(r, FIND_TLSA, done, ctx);
-	char name[RESOLVER_NAME_MAX];
+	return find_records(r, domain, DNS_MX, flags & RESOLVER_SECURE, done, ctx);
+}
 
-	q->is_secure = true;
-	if (!refuse(q, plain_name(of, name)))
-		query_ask(q, 0, name, DNS_TLSA);
-	return q;
+struct resolver_query *
+resolver_find_srv(
+    struct resolver *r, const char *name, unsigned flags, resolver_done *done, void *ctx)
+{
+	return find_records(r, name, DNS_SRV, flags & RESOLVER_SECURE, done, ctx);
+}
+
+struct resolver_query *
+resolver_find_tlsa(struct resolver *r, const char *name, resolver_done *done, void *ctx)
+{
+	return find_records(r, name, DNS_TLSA, true, done, ctx);
 }
 
 struct resolver_query *

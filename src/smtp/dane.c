@@ -80,8 +80,7 @@ on_tlsa(void *ctx, const struct resolver_answer *a)
 		    "DANE TLSA lookup problem: Host or domain name not found. Name service error "
 		    "for name=%s type=TLSA: %s",
 		    j->tlsa_name, a->text);
-		fail(j, arena_printf(&j->arena, "TLSA lookup error for %s:%u", t->host,
-			    smtp_job_hop(j)->port));
+		fail(j, arena_printf(&j->arena, "TLSA lookup error for %s:%u", t->host, t->port));
 	} else if (a->result == RESOLVER_OK && a->is_secure && a->n > 0) {
 		use(j, a);
 	} else if (strcmp(j->tlsa_base, t->host) != 0) {
@@ -95,7 +94,7 @@ static void
 ask(struct smtp_job *j, const char *base)
 {
 	j->tlsa_base = arena_strdup(&j->arena, base);
-	j->tlsa_name = arena_printf(&j->arena, "_%u._tcp.%s", smtp_job_hop(j)->port, base);
+	j->tlsa_name = arena_printf(&j->arena, "_%u._tcp.%s", j->targets[j->target].port, base);
 	j->query = resolver_find_tlsa(j->smtp->resolver, j->tlsa_name, on_tlsa, j);
 }
 

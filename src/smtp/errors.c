@@ -287,6 +287,12 @@ smtp_error_null_mx(struct arena *a, const char *domain)
 }
 
 struct status
+smtp_error_null_srv(struct arena *a, const char *name)
+{
+	return status_make(a, STATUS_PERM, 1, 0, "Domain %s does not support SRV requests", name);
+}
+
+struct status
 smtp_error_syntax(struct arena *a, const char *hop)
 {
 	return status_make(a, STATUS_TEMP, 3, 5, "bad next hop: \"%s\"", hop);

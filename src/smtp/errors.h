@@ -80,6 +80,8 @@ struct status smtp_error_dns(
     struct arena *a, const char *name, const char *type, const char *text, bool temporary);
 struct status smtp_error_native(struct arena *a, const char *name, bool temporary);
 struct status smtp_error_null_mx(struct arena *a, const char *domain);
+/* name: of the SRV records. */
+struct status smtp_error_null_srv(struct arena *a, const char *name);
 struct status smtp_error_syntax(struct arena *a, const char *hop);
 struct status smtp_error_nowhere(struct arena *a);
 struct status smtp_error_body(struct arena *a, int err);

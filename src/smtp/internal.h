@@ -343,7 +343,8 @@ struct smtp_job {
 	struct resolver_mx *mx;
 	size_t mx_count, mx_next; /* hosts; the first not looked up */
 	size_t group_end;         /* of the preference being looked up */
-	bool is_mx;               /* the hosts came from MX records */
+	bool is_mx;               /* the hosts came from MX or SRV records */
+	bool is_srv;              /* from SRV records */
 	bool is_mx_secure;        /* signed ones */
 	bool mx_tried;            /* addresses were found before this preference */
 	struct resolver_query *query;

@@ -481,7 +481,8 @@ smtp_job_new(struct smtp *s, struct delivery *d)
 	smtp_target_parse(
 	    &j->arena, d->nexthop, p->known_tcp_ports, j->svc->port, false, j->hops, &j->hop_count);
 	if (j->svc->is_lmtp)
-		smtp_target_parse_lmtp(&j->arena, p->known_tcp_ports, j->hops, j->hop_count);
+		smtp_target_parse_lmtp(
+		    &j->arena, p->known_tcp_ports, j->svc->port, j->hops, j->hop_count);
 	if (j->hop_count == 0) {
 		struct status st = smtp_error_syntax(&j->arena, d->nexthop);
 
@@ -492,6 +493,7 @@ smtp_job_new(struct smtp *s, struct delivery *d)
 	j->hop = next_hop(j, 0) % j->hop_count;
 	smtp_target_parse(&j->arena, p->smtp_fallback_relay, p->known_tcp_ports, j->svc->port, true,
 	    j->hops, &j->hop_count);
+	smtp_target_use_srv(&j->arena, p->use_srv_lookup, p->smtp_tcp_port, j->hops, j->hop_count);
 	if (j->svc->generic)
 		smtp_generic_start(j);
 	else

@@ -3,8 +3,9 @@
  * time, so that nothing is asked for that no delivery needs.
  *
  * Only what name service says for certain is permanent (RFC 5321 5.1, RFC 7505); every doubt
- * defers. A host of ours in the list cuts it off there: what is worse than ourselves would send it
- * back.
+ * defers. For the services of use_srv_lookup SRV records take the place of MX (RFC 2782, RFC 6186);
+ * each of their hosts is looked up when its turn comes. A host of ours in the list cuts it off
+ * there: what is worse than ourselves would send it back.
  */
 #include <sys/un.h>
 #include "internal.h"
@@ -21,11 +22,16 @@ seed_of(struct smtp_job *j)
 /* Would a connection there come back to us? Only at a port where we listen, or at the usual one of
  * the transport. */
 static bool
-can_loop(struct smtp_job *j)
+can_loop(struct smtp_job *j, unsigned port)
 {
-	const struct smtp_hop *hop = smtp_job_hop(j);
+	return smtp_job_hop(j)->use_mx && smtp_setup_listens(j->setup, port);
+}
 
-	return hop->use_mx && smtp_setup_listens(j->setup, hop->port);
+/* Of a host; SRV records say it. */
+static unsigned
+port_of(struct smtp_job *j, const struct resolver_mx *mx)
+{
+	return j->is_srv ? mx->port : smtp_job_hop(j)->port;
 }
 
 static bool
@@ -42,18 +48,18 @@ is_own_name(struct smtp_job *j, const char *host)
 static bool
 has_myself(struct smtp_job *j, size_t first)
 {
-	if (!can_loop(j))
-		return false;
 	for (size_t i = first; i < j->group_end; i++)
-		if (j->is_mx && is_own_name(j, j->mx[i].host))
+		if (j->is_mx && can_loop(j, port_of(j, &j->mx[i])) && is_own_name(j, j->mx[i].host))
 			return true;
 	for (size_t i = 0; i < j->target_count; i++)
-		if (smtp_setup_owns(j->setup, j->targets[i].text))
+		if (can_loop(j, j->targets[i].port) &&
+		    smtp_setup_owns(j->setup, j->targets[i].text))
 			return true;
 	return false;
 }
 
 static void lookup_host(struct smtp_job *j);
+static void leave_srv(struct smtp_job *j, const struct status *why, bool is_allowed);
 
 /* All hosts of one preference were asked. */
 static void
@@ -75,6 +81,13 @@ group_done(struct smtp_job *j)
 	}
 	if (j->target_count == 0 && smtp_lookup_more(j))
 		return;
+	if (j->target_count == 0 && j->is_srv && !j->mx_tried) {
+		st = j->lookup;
+		log_warn(j->svc->program, "no SRV host for %s has a valid address record",
+		    smtp_job_hop(j)->srv);
+		leave_srv(j, &st, false);
+		return;
+	}
 	if (j->target_count > 0) {
 		j->mx_tried = true;
 		smtp_target_sort(j->targets, j->target_count, j->svc->prefer,
@@ -124,7 +137,8 @@ static void
 on_address(void *ctx, const struct resolver_answer *a)
 {
 	struct smtp_job *j = ctx;
-	const char *host = j->mx[j->mx_next].host;
+	const struct resolver_mx *mx = &j->mx[j->mx_next];
+	const char *host = mx->host;
 	const char *canonical = a->canonical ? arena_strdup(&j->arena, a->canonical) : NULL;
 
 	j->query = NULL;
@@ -142,10 +156,11 @@ on_address(void *ctx, const struct resolver_answer *a)
 			continue;
 		*t = (struct smtp_target){.sa = a->address[i].sa,
 		    .host = host,
+		    .port = port_of(j, mx),
 		    .canonical = canonical,
 		    .is_secure = a->is_secure};
 		memcpy(t->text, a->address[i].text, sizeof a->address[i].text);
-		smtp_target_set_port(&t->sa, smtp_job_hop(j)->port);
+		smtp_target_set_port(&t->sa, t->port);
 		j->target_count++;
 	}
 	if (j->mx_next < j->group_end)
@@ -180,7 +195,8 @@ smtp_lookup_more(struct smtp_job *j)
 		return false;
 	j->target_count = j->target = 0;
 	j->group_end = j->mx_next + 1;
-	while (j->group_end < j->mx_count &&
+	/* Hosts of SRV records are in order already, one behind the other. */
+	while (!j->is_srv && j->group_end < j->mx_count &&
 	       j->mx[j->group_end].preference == j->mx[j->mx_next].preference)
 		j->group_end++;
 	lookup_host(j);
@@ -210,7 +226,10 @@ use_mx(struct smtp_job *j, const struct resolver_answer *a)
 	j->mx_count = n;
 	j->is_mx = true;
 	j->is_mx_secure = a->is_secure;
-	smtp_target_sort_mx(j->mx, n, seed_of(j));
+	if (j->is_srv)
+		smtp_target_sort_srv(j->mx, n, &j->smtp->seed);
+	else
+		smtp_target_sort_mx(j->mx, n, seed_of(j));
 	smtp_lookup_more(j);
 }
 
@@ -254,6 +273,56 @@ on_mx(void *ctx, const struct resolver_answer *a)
 	smtp_job_addresses(j, &st);
 }
 
+static void
+use_domain(struct smtp_job *j)
+{
+	const struct smtp_hop *hop = smtp_job_hop(j);
+
+	if (hop->use_mx && j->svc->use_dns)
+		j->query = resolver_find_mx(j->smtp->resolver, hop->host,
+		    j->svc->use_dnssec ? RESOLVER_SECURE : 0, on_mx, j);
+	else
+		use_host(j);
+}
+
+/* Not there, or in doubt: as if nobody had asked for SRV, where that is allowed. A service that is
+ * decidedly not there (RFC 2782) stays so. */
+static void
+leave_srv(struct smtp_job *j, const struct status *why, bool is_allowed)
+{
+	j->is_mx = j->is_srv = false;
+	j->mx_count = j->mx_next = j->group_end = 0;
+	if (!is_allowed && !j->svc->p->allow_srv_lookup_fallback) {
+		smtp_job_addresses(j, why);
+		return;
+	}
+	log_info(
+	    j->svc->program, "skipping SRV lookup for %s: %s", smtp_job_hop(j)->srv, why->text);
+	j->lookup = (struct status){0};
+	use_domain(j);
+}
+
+static void
+on_srv(void *ctx, const struct resolver_answer *a)
+{
+	struct smtp_job *j = ctx;
+	const char *name = smtp_job_hop(j)->srv;
+	bool temporary = a->result == RESOLVER_TRY_AGAIN || a->result == RESOLVER_MALFORMED;
+	struct status st;
+
+	j->query = NULL;
+	if (a->result == RESOLVER_OK && a->n > 0 && a->mx[0].host[0]) {
+		j->is_srv = true;
+		use_mx(j, a);
+		return;
+	}
+	if (a->result == RESOLVER_OK && a->n > 0)
+		st = smtp_error_null_srv(&j->arena, name);
+	else
+		st = smtp_error_dns(&j->arena, name, "SRV", a->text, temporary);
+	leave_srv(j, &st, temporary && j->svc->p->ignore_srv_lookup_error);
+}
+
 /* The socket of an LMTP server. Relative paths begin at the queue directory, as Postfix's do. */
 static void
 use_path(struct smtp_job *j)
@@ -287,13 +356,13 @@ smtp_lookup_start(struct smtp_job *j)
 
 	j->mx_count = j->mx_next = j->group_end = 0;
 	j->target_count = j->target = 0;
-	j->is_mx = j->mx_tried = false;
+	j->is_mx = j->is_srv = j->mx_tried = false;
 	j->lookup = (struct status){0};
 	if (hop->is_unix)
 		use_path(j);
-	else if (hop->use_mx && j->svc->use_dns)
-		j->query = resolver_find_mx(j->smtp->resolver, hop->host,
-		    j->svc->use_dnssec ? RESOLVER_SECURE : 0, on_mx, j);
+	else if (hop->srv && j->svc->use_dns)
+		j->query = resolver_find_srv(j->smtp->resolver, hop->srv,
+		    j->svc->use_dnssec ? RESOLVER_SECURE : 0, on_srv, j);
 	else
-		use_host(j);
+		use_domain(j);
 }

@@ -12,8 +12,12 @@
 static bool
 is_implicit(const struct smtp_job *j)
 {
-	/* Port 465 speaks TLS from the first byte (RFC 8314 3.3), told so or not. */
-	return j->svc->p->smtp_tls_wrappermode || j->hops[j->hop].port == 465;
+	const char *srv = j->hops[j->hop].srv;
+
+	/* Port 465 speaks TLS from the first byte (RFC 8314 3.3), told so or not; so does what the
+	 * SRV records of submissions lead to (5.1). */
+	return j->svc->p->smtp_tls_wrappermode || j->targets[j->target].port == 465 ||
+	       (j->is_srv && str_casestarts(str_of(srv), STR("_submissions.")));
 }
 
 static enum tls_level

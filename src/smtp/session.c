@@ -515,6 +515,8 @@ copy_options(struct smtp_session *ss, const struct smtp_session_options *o)
 	*hop = *o->hop;
 	hop->text = arena_strdup(&ss->arena, o->hop->text);
 	hop->host = arena_strdup(&ss->arena, o->hop->host);
+	hop->parts = (struct nexthop){0}; /* of no use any more */
+	hop->srv = NULL;
 	*target = *o->target;
 	target->host = arena_strdup(&ss->arena, o->target->host);
 	ss->o.hop = hop;
@@ -548,7 +550,7 @@ smtp_session_new(struct smtp *s, struct smtp_job *job, const struct smtp_session
 	ss->peer.name = arena_printf(&ss->arena, "%s[%s]", ss->o.target->host, ss->o.target->text);
 	ss->address = ss->o.hop->is_unix
 			  ? ss->peer.name
-			  : arena_printf(&ss->arena, "%s:%u", ss->peer.name, ss->o.hop->port);
+			  : arena_printf(&ss->arena, "%s:%u", ss->peer.name, ss->o.target->port);
 	if (timeout == 0) /* the kernel's, about two minutes */
 		timeout = CONNECT_MS_MAX;
 	to = (const struct sockaddr *)(const void *)&ss->o.target->sa;

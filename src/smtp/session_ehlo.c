@@ -40,7 +40,7 @@ is_myself(const struct smtp_session *ss)
 	const struct params *p = ss->o.svc->p;
 
 	return !ss->o.svc->is_lmtp && str_caseeq(str_of(ss->ehlo.host), str_of(p->myhostname)) &&
-	       smtp_setup_listens(ss->setup, ss->o.hop->port) && !ss->o.hop->has_port;
+	       smtp_setup_listens(ss->setup, ss->o.target->port) && !ss->o.hop->has_port;
 }
 
 static void read_extensions(struct smtp_session *ss, struct str discard);

@@ -37,46 +37,19 @@ smtp_target_port(struct str text, const char *known)
 	return known_port(text, known);
 }
 
-/* "[host]" with what follows it, or "host" with it: cuts the host off. False = broken. */
-static bool
-cut_host(struct str *text, bool *use_mx, struct str *host)
-{
-	size_t end;
-
-	if (str_starts(*text, STR("["))) {
-		end = str_index(*text, ']');
-		if (end == text->n)
-			return false;
-		*use_mx = false;
-		*host = str_from(str_head(*text, end), 1);
-		if (str_casestarts(*host, STR("ipv6:")))
-			*host = str_from(*host, 5);
-		*text = str_from(*text, end + 1);
-		return text->n == 0 || text->p[0] == ':';
-	}
-	end = str_index(*text, ':');
-	*use_mx = true;
-	*host = str_head(*text, end);
-	*text = str_from(*text, end);
-	return str_index(str_from(*text, 1), ':') + 1 >= text->n;
-}
-
 static void
 parse_one(struct arena *a, struct str element, const char *known, struct smtp_hop *hop)
 {
-	struct str rest = element, host;
+	struct nexthop *parts = &hop->parts;
+	bool ok = nexthop_split(element, parts);
 
 	hop->host = "";
-	if (!cut_host(&rest, &hop->use_mx, &host))
-		return;
-	if (rest.n > 0) {
-		hop->has_port = true;
-		hop->port = smtp_target_port(str_from(rest, 1), known);
-		if (hop->port == 0)
-			return;
-	}
-	if (host.n > 0 && host.n < RESOLVER_NAME_MAX)
-		hop->host = arena_str(a, host);
+	hop->use_mx = !parts->is_literal;
+	hop->has_port = parts->service.p != NULL;
+	if (hop->has_port)
+		hop->port = smtp_target_port(parts->service, known);
+	if (ok && hop->port > 0 && parts->host.n < RESOLVER_NAME_MAX)
+		hop->host = arena_str(a, parts->host);
 }
 
 void
@@ -90,12 +63,13 @@ smtp_target_parse(struct arena *a, const char *list, const char *known, unsigned
 
 		*hop = (struct smtp_hop){
 		    .text = arena_str(a, element), .port = port, .is_fallback = is_fallback};
-		parse_one(a, element, known, hop);
+		parse_one(a, str_of(hop->text), known, hop);
 	}
 }
 
 void
-smtp_target_parse_lmtp(struct arena *a, const char *known, struct smtp_hop *hops, size_t n)
+smtp_target_parse_lmtp(
+    struct arena *a, const char *known, unsigned port, struct smtp_hop *hops, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct smtp_hop *hop = &hops[i];
@@ -106,10 +80,20 @@ smtp_target_parse_lmtp(struct arena *a, const char *known, struct smtp_hop *hops
 			hop->host = hop->text + 5;
 		} else if (str_starts(text, STR("inet:"))) {
 			hop->text += 5; /* the key in tables, too */
+			hop->port = port;
 			parse_one(a, str_from(text, 5), known, hop);
 		}
 		hop->use_mx = false;
 	}
+}
+
+void
+smtp_target_use_srv(
+    struct arena *a, const char *services, const char *usual, struct smtp_hop *hops, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (*hops[i].host && !hops[i].is_unix)
+			hops[i].srv = nexthop_srv_name(a, &hops[i].parts, usual, services);
 }
 
 /* xorshift64*: enough to spread load. */
@@ -143,6 +127,47 @@ smtp_target_sort_mx(struct resolver_mx *mx, size_t n, uint64_t *seed)
 		for (; j > 0 && mx[j - 1].preference > t.preference; j--)
 			mx[j] = mx[j - 1];
 		mx[j] = t;
+	}
+}
+
+/* One of the n, the more often the greater its weight; those of no weight hardly ever. */
+static size_t
+pick_by_weight(const struct resolver_mx *mx, size_t n, uint64_t *seed)
+{
+	uint64_t sum = 0, at;
+	size_t i = 0;
+
+	for (size_t k = 0; k < n; k++)
+		sum += mx[k].weight;
+	/* From 0 to the sum inclusive, and the first whose running sum reaches it: RFC 2782. */
+	at = next_random(seed) % (sum + 1);
+	for (sum = mx[0].weight; sum < at; sum += mx[i].weight)
+		i++;
+	return i;
+}
+
+void
+smtp_target_sort_srv(struct resolver_mx *mx, size_t n, uint64_t *seed)
+{
+	/* The shuffle is for those of no weight; they must then stand before the others. */
+	smtp_target_sort_mx(mx, n, seed);
+	for (size_t i = 0; i < n; i++) {
+		size_t same = 1, k;
+		struct resolver_mx t;
+
+		while (i + same < n && mx[i + same].preference == mx[i].preference)
+			same++;
+		for (k = i; k < i + same && mx[k].weight > 0;)
+			k++;
+		if (k < i + same) {
+			t = mx[i];
+			mx[i] = mx[k];
+			mx[k] = t;
+		}
+		k = i + pick_by_weight(&mx[i], same, seed);
+		t = mx[i];
+		mx[i] = mx[k];
+		mx[k] = t;
 	}
 }
 

@@ -6,7 +6,7 @@
  */
 #pragma once
 #include <sys/socket.h>
-#include "pp/base/mem.h"
+#include "pp/mail/nexthop.h"
 #include "pp/net/resolver.h"
 
 enum { SMTP_HOPS_MAX = 64 };
@@ -21,6 +21,8 @@ struct smtp_hop {
 	bool use_mx;      /* no brackets, and not LMTP */
 	bool is_unix;     /* host is the path of a socket */
 	bool is_fallback; /* from smtp_fallback_relay */
+	const char *srv;  /* where its SRV records stand; NULL: they are not asked for */
+	struct nexthop parts;
 };
 
 /* Appends the elements of a list (commas, blanks) to hops; what has no room is left out. known:
@@ -28,13 +30,18 @@ struct smtp_hop {
 void smtp_target_parse(struct arena *a, const char *list, const char *known, unsigned port,
     bool is_fallback, struct smtp_hop *hops, size_t *n);
 /* After it: the words of LMTP; without MX records, which are for SMTP (RFC 2033 5). */
-void smtp_target_parse_lmtp(struct arena *a, const char *known, struct smtp_hop *hops, size_t n);
+void smtp_target_parse_lmtp(
+    struct arena *a, const char *known, unsigned port, struct smtp_hop *hops, size_t n);
+/* After both: those whose service is one of use_srv_lookup; `usual`: of those that name none. */
+void smtp_target_use_srv(
+    struct arena *a, const char *services, const char *usual, struct smtp_hop *hops, size_t n);
 /* "25" or a known name; 0 = neither. */
 unsigned smtp_target_port(struct str text, const char *known);
 
 struct smtp_target {
 	struct sockaddr_storage sa; /* with the port */
-	char text[112];             /* an IP address, or a path that fits into sockaddr_un */
+	unsigned port;
+	char text[112]; /* an IP address, or a path that fits into sockaddr_un */
 	const char *host;
 	const char *canonical; /* the name behind its aliases, or NULL */
 	bool is_secure;        /* a validating name server vouches for the address */
@@ -42,6 +49,8 @@ struct smtp_target {
 
 /* Best preference first; equals in the order given, or shuffled when seed is not NULL. */
 void smtp_target_sort_mx(struct resolver_mx *mx, size_t n, uint64_t *seed);
+/* SRV records: best priority first, equals by lot, as their weights ask (RFC 2782). */
+void smtp_target_sort_srv(struct resolver_mx *mx, size_t n, uint64_t *seed);
 /* Addresses of one preference: shuffled when seed is not NULL, then the preferred family first.
  * AF_UNSPEC: when balanced the families take turns, so that a limit on addresses meets both. */
 void

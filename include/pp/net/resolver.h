@@ -1,5 +1,5 @@
 /*
- * resolver.h - DNS for one loop: MX, addresses, names of clients.
+ * resolver.h - DNS for one loop: MX, SRV, addresses, names of clients.
  * THREAD the loop it was made on; one each.
  * OWNS   the answer belongs to the query, the query frees itself after its callback.
  * ERRORS enum resolver_result: only NXDOMAIN, a true NODATA and a well-formed null MX are
@@ -35,9 +35,10 @@ resolver_new(struct loop *l, const char *servers, int64_t timeout_ms, struct buf
 /* Open queries end without a callback. NULL is taken. */
 void resolver_free(struct resolver *r);
 
-struct resolver_mx {
+struct resolver_mx { /* MX, or SRV (RFC 2782), whose priority is the same thing */
 	unsigned preference;
-	char host[RESOLVER_NAME_MAX]; /* "" = null MX, only ever alone */
+	char host[RESOLVER_NAME_MAX]; /* "" = no such service (RFC 7505), only ever alone */
+	unsigned weight, port;        /* of SRV */
 };
 struct resolver_address {
 	struct sockaddr_storage sa; /* port 0 */
@@ -67,6 +68,9 @@ enum {
 /* The answer is valid during the callback, which never comes inside the call. */
 struct resolver_query *resolver_find_mx(
     struct resolver *r, const char *domain, unsigned flags, resolver_done *done, void *ctx);
+/* name: "_submission._tcp.example.com". The answer is in mx. */
+struct resolver_query *resolver_find_srv(
+    struct resolver *r, const char *name, unsigned flags, resolver_done *done, void *ctx);
 /* Only a secure answer has records (RFC 7672 2.2). */
 struct resolver_query *
 resolver_find_tlsa(struct resolver *r, const char *name, resolver_done *done, void *ctx);

@@ -18,7 +18,7 @@ check(const struct dns_answer *a, enum dns_type type)
 	PP_ASSERT(a->ttl >= 0 && a->ttl <= 7 * 86400);
 	PP_ASSERT(a->n <= RESOLVER_MX_MAX);
 	for (size_t i = 0; i < a->n; i++) {
-		if (type == DNS_MX) {
+		if (type == DNS_MX || type == DNS_SRV) {
 			/* A null MX stands alone; every other name can be logged and asked. */
 			PP_ASSERT(a->mx[i].host[0] == '\0'
 				      ? a->n == 1
@@ -37,14 +37,14 @@ check(const struct dns_answer *a, enum dns_type type)
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-	static const enum dns_type types[] = {DNS_A, DNS_AAAA, DNS_MX, DNS_PTR};
+	static const enum dns_type types[] = {DNS_A, DNS_AAAA, DNS_MX, DNS_PTR, DNS_SRV};
 	enum dns_type type;
 	struct dns_answer a;
 	char name[1025];
 
 	if (n < 1)
 		return 0;
-	type = types[p[0] % 4];
+	type = types[p[0] % PP_COUNT(types)];
 	p++;
 	n--;
 	if (n <= 12 || dn_expand(p, p + n, p + 12, name, sizeof(name)) < 0)

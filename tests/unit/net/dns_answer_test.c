@@ -446,6 +446,55 @@ mx_answers(void **state)
 	}
 }
 
+/* RFC 2782. A target of "." alone says that there is no such service. */
+static void
+srv_answers(void **state)
+{
+	static const struct {
+		struct {
+			unsigned priority, weight, port;
+			const char *host;
+		} list[3];
+		enum resolver_result result;
+		size_t n;
+		const char *first;
+	} t[] = {
+	    {{{20, 1, 587, "b.test"}, {10, 7, 2587, "a.test"}}, RESOLVER_OK, 2, "a.test"},
+	    {{{0, 0, 0, ""}}, RESOLVER_OK, 1, ""},
+	    {{{0, 0, 0, ""}, {10, 7, 2587, "a.test"}}, RESOLVER_OK, 1, "a.test"},
+	    {{{10, 7, 0, "a.test"}}, RESOLVER_MALFORMED},
+	    {{{10, 7, 0, "a.test"}, {10, 7, 2587, "a.test"}}, RESOLVER_OK, 1, "a.test"},
+	    {{{10, 7, 2587, "a b.test"}}, RESOLVER_MALFORMED},
+	};
+
+	for (size_t i = 0; i < PP_COUNT(t); i++) {
+		struct dns_answer a;
+
+		dm_start(&m, 1, QR | AA, "_submission._tcp.test", SRV);
+		for (size_t k = 0; k < 3 && t[i].list[k].host; k++)
+			dm_srv(&m, t[i].list[k].priority, t[i].list[k].weight, t[i].list[k].port,
+			    t[i].list[k].host);
+		dm_finish(&m);
+		dns_answer_read(
+		    &a, (struct str){(char *)m.p, m.n}, "_submission._tcp.test", DNS_SRV);
+		assert_int_equal(a.result, t[i].result);
+		assert_int_equal(a.n, t[i].n);
+		if (t[i].first)
+			assert_string_equal(a.mx[0].host, t[i].first);
+		if (t[i].first && *t[i].first)
+			assert_int_equal(a.mx[0].weight * 10000 + a.mx[0].port, 72587);
+		dns_answer_fini(&a);
+	}
+	/* Cut off inside the fixed part. */
+	dm_start(&m, 1, QR | AA, "_submission._tcp.test", SRV);
+	dm_end(&m, dm_record(&m, 1, "@", SRV, 300));
+	dm_finish(&m);
+	struct dns_answer a;
+	dns_answer_read(&a, (struct str){(char *)m.p, m.n}, "_submission._tcp.test", DNS_SRV);
+	assert_int_equal(a.result, RESOLVER_MALFORMED);
+	dns_answer_fini(&a);
+}
+
 static void
 equal_preferences_keep_their_order(void **state)
 {
@@ -528,6 +577,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(mx_answers),
 	    cmocka_unit_test(equal_preferences_keep_their_order),
+	    cmocka_unit_test(srv_answers),
 	    cmocka_unit_test(addresses),
 	    cmocka_unit_test(many_addresses),
 	};

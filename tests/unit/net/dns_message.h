@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { QR = 0x8000, AA = 0x0400, TC = 0x0200, RD = 0x0100, RA = 0x0080 };
-enum { A = 1, NS = 2, CNAME = 5, SOA = 6, PTR = 12, MX = 15, AAAA = 28 };
+enum { A = 1, NS = 2, CNAME = 5, SOA = 6, PTR = 12, MX = 15, AAAA = 28, SRV = 33 };
 
 struct dns_message {
 	uint8_t p[65535];
@@ -80,6 +80,18 @@ dm_mx(struct dns_message *m, const char *owner, unsigned preference, const char 
 	size_t at = dm_record(m, 1, owner, MX, 300);
 
 	dm16(m, preference);
+	dm_name(m, host);
+	dm_end(m, at);
+}
+
+static inline void
+dm_srv(struct dns_message *m, unsigned priority, unsigned weight, unsigned port, const char *host)
+{
+	size_t at = dm_record(m, 1, "@", SRV, 300);
+
+	dm16(m, priority);
+	dm16(m, weight);
+	dm16(m, port);
 	dm_name(m, host);
 	dm_end(m, at);
 }

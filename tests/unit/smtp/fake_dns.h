@@ -116,6 +116,13 @@ resolver_find_mx(
 }
 
 struct resolver_query *
+resolver_find_srv(
+    struct resolver *r, const char *name, unsigned flags, resolver_done *done, void *ctx)
+{
+	return fake_query(name, "SRV", AF_UNSPEC, done, ctx);
+}
+
+struct resolver_query *
 resolver_find_address(struct resolver *r, const char *host, int family, unsigned flags,
     resolver_done *done, void *ctx)
 {

@@ -20,7 +20,9 @@ test_parse(void **state)
 	} table[] = {
 	    {"example.com", "example.com example.com 25 m"},
 	    {"example.com:587", "example.com:587 example.com 587 mp"},
-	    {"example.com:submission", "example.com:submission example.com 587 mp"},
+	    {"example.com:submission",
+		"example.com:submission example.com 587 mp SRV _submission._tcp.example.com"},
+	    {"[mx.example.com]:submission", "[mx.example.com]:submission mx.example.com 587 p"},
 	    {"[mx.example.com]", "[mx.example.com] mx.example.com 25 "},
 	    {"[mx.example.com]:smtps", "[mx.example.com]:smtps mx.example.com 465 p"},
 	    {"[mx.example.com]:SUBMISSIONS", "[mx.example.com]:SUBMISSIONS mx.example.com 465 p"},
@@ -50,10 +52,14 @@ test_parse(void **state)
 
 		buf_init(&got, 1000);
 		smtp_target_parse(&a, table[i].list, KNOWN, 25, false, hops, &n);
+		smtp_target_use_srv(&a, "imap, Submission", "smtp", hops, n);
 		for (size_t h = 0; h < n; h++)
 			buf_printf(&got, "%s%s %s %u %s%s", h ? "; " : "", hops[h].text,
 			    *hops[h].host ? hops[h].host : "-", hops[h].port,
 			    hops[h].use_mx ? "m" : "", hops[h].has_port ? "p" : "");
+		for (size_t h = 0; h < n; h++)
+			if (hops[h].srv)
+				buf_printf(&got, " SRV %s", hops[h].srv);
 		assert_string_equal(buf_cstr(&got), table[i].want);
 		buf_fini(&got);
 		arena_fini(&a);
@@ -117,6 +123,36 @@ test_sort_mx(void **state)
 	assert_true(differs);
 	smtp_target_sort_mx(mx, 0, &seed);
 	smtp_target_sort_mx(mx, 1, &seed);
+}
+
+/* RFC 2782: priorities in order; of one priority by weight, those of no weight nearly always last.
+ */
+static void
+test_sort_srv(void **state)
+{
+	const struct resolver_mx given[] = {{20, "far", 100, 1}, {10, "none", 0, 1},
+	    {10, "one", 1, 1}, {10, "three", 3, 1}, {5, "zero", 0, 1}, {5, "null", 0, 1}};
+	unsigned one = 0, three = 0, none = 0, zero = 0;
+	uint64_t seed = 7;
+
+	for (size_t round = 0; round < 10000; round++) {
+		struct resolver_mx mx[6];
+
+		memcpy(mx, given, sizeof mx);
+		smtp_target_sort_srv(mx, 6, &seed);
+		assert_string_equal(mx[5].host, "far");
+		for (size_t i = 1; i < 6; i++)
+			assert_true(mx[i - 1].preference <= mx[i].preference);
+		zero += strcmp(mx[0].host, "zero") == 0;
+		one += strcmp(mx[2].host, "one") == 0;
+		three += strcmp(mx[2].host, "three") == 0;
+		none += strcmp(mx[2].host, "none") == 0;
+	}
+	/* The running sums are 0, 1 and 4: of the five numbers 0..4 one, one and three. */
+	assert_in_range(none, 1800, 2200);
+	assert_in_range(one, 1800, 2200);
+	assert_in_range(three, 5700, 6300);
+	assert_in_range(zero, 4700, 5300);
 }
 
 /* "446" = families in order. */
@@ -231,6 +267,7 @@ main(void)
 	    cmocka_unit_test(test_parse),
 	    cmocka_unit_test(test_parse_bounds),
 	    cmocka_unit_test(test_sort_mx),
+	    cmocka_unit_test(test_sort_srv),
 	    cmocka_unit_test(test_sort_addresses),
 	    cmocka_unit_test(test_sort_balanced),
 	    cmocka_unit_test(test_ports),
