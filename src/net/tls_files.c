@@ -213,14 +213,19 @@ tls_load_identity(struct tls_context *c, const struct tls_options *o, struct buf
 	return rc;
 }
 
+/* One of both. */
 static int
-add_anchor(struct tls_context *c, bool is_key, unsigned char *der, int n)
+add_anchor(struct tls_context *c, X509 *x, EVP_PKEY *key)
 {
-	if (n <= 0 || c->anchor_count == TLS_ANCHORS) {
-		OPENSSL_free(der);
+	unsigned char *der = NULL;
+	int n;
+
+	if (c->anchor_count == TLS_ANCHORS)
 		return -EINVAL;
-	}
-	c->anchors[c->anchor_count++] = (struct tls_anchor){is_key, der, (size_t)n};
+	n = x ? i2d_X509(x, &der) : i2d_PUBKEY(key, &der);
+	if (n <= 0)
+		return -EINVAL;
+	c->anchors[c->anchor_count++] = (struct tls_anchor){x == NULL, der, (size_t)n};
 	return 0;
 }
 
@@ -238,16 +243,16 @@ load_anchor_file(struct tls_context *c, const char *path, void *arg, struct buf 
 	if (!bio)
 		return fail(err, "trust anchor file", path);
 	while (rc == 0 && PEM_read_bio(bio, &name, &header, &data, &n) == 1) {
-		unsigned char *der = NULL;
 		const unsigned char *p = data;
 		X509 *x = NULL;
 		EVP_PKEY *key = NULL;
 
-		if (strcmp(name, PEM_STRING_X509) == 0 && (x = d2i_X509(NULL, &p, n)) != NULL)
-			rc = add_anchor(c, false, der, i2d_X509(x, &der));
-		else if (strcmp(name, PEM_STRING_PUBLIC) == 0 &&
-			 (key = d2i_PUBKEY(NULL, &p, n)) != NULL)
-			rc = add_anchor(c, true, der, i2d_PUBKEY(key, &der));
+		if (strcmp(name, PEM_STRING_X509) == 0)
+			x = d2i_X509(NULL, &p, n);
+		else if (strcmp(name, PEM_STRING_PUBLIC) == 0)
+			key = d2i_PUBKEY(NULL, &p, n);
+		if (x || key)
+			rc = add_anchor(c, x, key);
 		X509_free(x);
 		EVP_PKEY_free(key);
 		OPENSSL_free(name);

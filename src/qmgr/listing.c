@@ -184,10 +184,12 @@ rated_find(struct qmgr_listing *l)
 	}
 }
 
-/* Its owner has let go, and no job has it. */
+/* Its owner has let go. A job or a slice that is on its way comes here when it is over. */
 static void
 end(struct qmgr_listing *l)
 {
+	if (l->working || l->sliced)
+		return;
 	LIST_REMOVE(l, link);
 	timer_stop(&l->timer);
 	listing_walk_free(l->walk);
@@ -583,8 +585,7 @@ end_run(struct post *p)
 	struct qmgr_listing *l = o->l;
 
 	l->ended = true;
-	if (!l->working && !l->sliced)
-		end(l);
+	end(l);
 	mem_free(o);
 }
 

@@ -23,6 +23,7 @@ static struct {
 	struct listing_decoder *decoder;
 	size_t messages, from_memory, recipients, pieces, most;
 	size_t free_after, stop_after, hold_after; /* pieces */
+	bool asks;                                 /* for more in the moment it leaves */
 	bool complete, ended;
 } t;
 
@@ -82,6 +83,8 @@ piece(void *ctx, struct buf *bytes, bool last)
 	if (s.n > t.most)
 		t.most = s.n;
 	assert_int_equal(listing_decode(t.decoder, s), 0);
+	if (t.asks && t.pieces == t.free_after)
+		qmgr_listing_more(t.listing);
 	if (last || t.pieces == t.free_after) {
 		listing_ended();
 	} else if (t.pieces == t.stop_after) {
@@ -266,6 +269,18 @@ reader_leaves(void **state)
 	}
 }
 
+/* So a slice and a job are on their way when it ends: it waits for both of them. */
+static void
+reader_asks_and_leaves(void **state)
+{
+	t.asks = true;
+	do {
+		t.free_after++;
+		run(listing_begin);
+	} while (!t.complete);
+	assert_true(t.free_after > 4);
+}
+
 static void
 leave_at_once(void)
 {
@@ -333,6 +348,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(from_files, setup, teardown),
 	    cmocka_unit_test_setup_teardown(slow_reader, setup, teardown),
 	    cmocka_unit_test_setup_teardown(reader_leaves, setup, teardown),
+	    cmocka_unit_test_setup_teardown(reader_asks_and_leaves, setup, teardown),
 	    cmocka_unit_test_setup_teardown(reader_leaves_at_once, setup, teardown),
 	    cmocka_unit_test_setup_teardown(stop_breaks_off, setup, teardown),
 	    cmocka_unit_test_setup_teardown(sites, setup, teardown),
