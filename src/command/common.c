@@ -164,13 +164,19 @@ replay_journal(struct command *c)
 	}
 	fsio_close(turn);
 	fsio_close(lock);
-	if (n < 0)
-		log_warn(c->name, "mail in the journal cannot be made into files: %s",
-		    strerror((int)-n));
 	if (damaged > 0)
 		log_warn(c->name,
 		    "%u damaged files of the journal are kept as %s/journal/*.damaged", damaged,
 		    spool_directory(c->spool));
+	if (n == -ENOSPC || n == -EDQUOT)
+		command_fatal(c,
+		    "%s: no room for the files of the mail that a killed daemon left in its "
+		    "journal: %s: nothing was changed; make room on that file system, or start "
+		    "the daemon, which delivers that mail without files",
+		    spool_directory(c->spool), strerror((int)-n));
+	if (n < 0)
+		log_warn(c->name, "mail in the journal cannot be made into files: %s",
+		    strerror((int)-n));
 }
 
 void

@@ -54,7 +54,9 @@ struct sendmail_drop {
 	char refusal[256]; /* of the daemon, when it gave one */
 	int rc;            /* -errno */
 	bool too_big, bad_rcpt;
-	int64_t size; /* of the content */
+	char handed[SPOOL_ID_MAX]; /* the id that the daemon has given it, when it is_in_doubt */
+	bool is_in_doubt;          /* whether the daemon has taken it */
+	int64_t size;              /* of the content */
 	struct buf out;
 };
 void sendmail_drop_open(struct sendmail_drop *d, struct sendmail *sm);

@@ -16,6 +16,7 @@
 #include "pp/mail/utf8.h"
 #include "pp/runtime/log.h"
 #include "pp/runtime/loop.h"
+#include "pp/spool/receipts.h"
 #include "sendmail.h"
 
 enum {
@@ -78,7 +79,10 @@ create(struct sendmail_drop *d)
 
 	/* Other processes make ids of the same clock. */
 	for (unsigned i = 0; fd == -EEXIST && i < NAME_TRIES; i++) {
-		spool_id_new(d->sm->spool, d->id);
+		if (d->is_in_doubt && i == 0)
+			intake_handed_name(d->handed, d->id);
+		else
+			spool_id_new(d->sm->spool, d->id);
 		spool_path(spool, QUEUE_MAILDROP, d->id, d->path);
 		memcpy(half_path, d->path, sizeof(half_path));
 		fd = fsio_create(spool_dirfd(spool), d->path, 0600);
@@ -248,9 +252,26 @@ fail(struct sendmail_drop *d)
 	return EX_TEMPFAIL;
 }
 
+/* So that pickup knows it for what the daemon may have. Without that it may be sent twice. */
+static void
+take_handed_name(struct sendmail_drop *d)
+{
+	char id[SPOOL_ID_MAX], path[SPOOL_PATH_MAX];
+
+	if (!d->is_in_doubt || half_dirfd < 0)
+		return;
+	intake_handed_name(d->handed, id);
+	spool_path(d->sm->spool, QUEUE_MAILDROP, id, path);
+	if (fsio_rename(half_dirfd, d->path, path) < 0)
+		return;
+	memcpy(half_path, path, sizeof(half_path));
+	memcpy(d->path, path, sizeof(d->path));
+}
+
 static int
 finish_file(struct sendmail_drop *d)
 {
+	take_handed_name(d);
 	sendmail_drop_put(d, REC_END, STR(""));
 	/* In a file of no name it cannot stay. */
 	if (d->rc == 0 && d->no_file < 0)

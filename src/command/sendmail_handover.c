@@ -4,7 +4,8 @@
  * See src/pickup/handover.c for what is said. E, which makes a mail of it, is sent only when the
  * daemon has answered: until then it commits nothing, and maildrop is as good as it was. Behind E
  * the answer is waited for much longer, for without one the mail may be there: it then goes into
- * maildrop all the same, since twice is better than not at all.
+ * maildrop all the same, since twice is better than not at all. The name of that file tells which
+ * mail it is, and pickup removes it if it knows that mail.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -84,6 +85,8 @@ converse(struct sendmail_drop *d, int fd)
 		record_put(&end, REC_END, STR(""));
 		fsio_write(fd, buf_str(&end)); /* what fails shows below */
 		rc = expect(fd, "ok", text, sizeof(text));
+		d->is_in_doubt = rc < 0 && rc != -EREMOTEIO;
+		memcpy(d->handed, d->id, sizeof(d->handed));
 		buf_fini(&end);
 	}
 	if (rc == -EREMOTEIO)

@@ -123,6 +123,7 @@ all_created(struct daemon *d)
 	    .io_count = d->io_count,
 	    .agents = d->agents,
 	    .receipts = d->receipts,
+	    .kept = d->kept,
 	};
 	struct buf err = {.max = 1024};
 	struct arena scratch = {0};
@@ -295,11 +296,18 @@ journal_start(struct daemon *d)
 		    "%s/journal/receipts: %s: should this process be killed, a mail whose final "
 		    "reply was read may be delivered again",
 		    spool_directory(d->spool), strerror(-rc));
-	if (!p->journal)
+	if (!p->journal && !d->is_kept)
 		return 0;
 	d->journal_loop = loop_new("journal");
 	d->journal = journal_new(d->spool, d->journal_loop, &o);
-	spool_set_journal(d->spool, d->journal);
+	rc = d->is_kept ? journal_adopt_blk(d->journal, &d->kept) : 0;
+	if (rc < 0)
+		log_warn("master",
+		    "%s/journal: %s: some of the mail of the last run stays there for the next "
+		    "start",
+		    spool_directory(d->spool), strerror(-rc));
+	if (p->journal)
+		spool_set_journal(d->spool, d->journal);
 	return loop_start(d->journal_loop);
 }
 
@@ -360,6 +368,7 @@ loops_free(struct daemon *d)
 	if (d->journal_loop)
 		loop_join(d->journal_loop);
 	qmgr_free(d->qmgr);
+	journal_kept_free(d->kept);
 	loop_free(d->qmgr_loop);
 	for (unsigned i = 0; i < d->io_count; i++) {
 		loop_free(d->io_loops[i]);

@@ -169,22 +169,33 @@ take_directories(struct daemon *d, const struct config *cfg, const struct say *s
 	return rc;
 }
 
-/* What a run that was killed has acknowledged and not delivered. */
+/* What a run that was killed has acknowledged and not delivered. A disk that has no room for the
+ * files does not stop us: mail that is delivered needs none. */
 static int
 replay_journal(struct daemon *d, struct buf *text)
 {
+	const char *directory = spool_directory(d->spool);
 	unsigned damaged = 0;
 	int64_t n = journal_replay_blk(d->spool, (uid_t)-1, (gid_t)-1, &damaged);
+	int why = (int)-n;
 
 	if (damaged > 0)
 		log_warn("master",
 		    "%u damaged files of the journal, or of another version: mail in them is not "
 		    "delivered; they are kept as %s/journal/*.damaged",
-		    damaged, spool_directory(d->spool));
+		    damaged, directory);
+	d->is_kept = n == -ENOSPC || n == -EDQUOT;
+	if (d->is_kept)
+		n = journal_put_in_order_blk(d->spool);
 	if (n < 0)
 		buf_printf(text,
 		    "%s/journal holds mail of the last run that cannot be made into files: %s",
-		    spool_directory(d->spool), strerror((int)-n));
+		    directory, strerror((int)-n));
+	else if (d->is_kept && n > 0)
+		log_warn("master",
+		    "%s: no room for the files of %lld messages of the last run: %s: they stay in "
+		    "its journal and are delivered from there; make room on that file system",
+		    directory, (long long)n, strerror(why));
 	else if (n > 0)
 		log_info(
 		    "master", "%lld messages of the last run found in the journal", (long long)n);

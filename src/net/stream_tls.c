@@ -31,6 +31,7 @@ struct stream_tls {
 	void *ctx;
 	int failed; /* found inside a call of the user: told by the next event */
 	char error[160];
+	bool is_version; /* of the two sides, that error is */
 };
 
 static size_t
@@ -188,6 +189,7 @@ handshake(struct stream *s)
 		return 1;
 	if (SSL_get_error(t->ssl, rc) == SSL_ERROR_WANT_READ)
 		return 0;
+	t->is_version = tls_reason_is_version();
 	tls_reason(t->error, sizeof(t->error), "handshake failure");
 	return -EPROTO;
 }
@@ -406,6 +408,12 @@ const char *
 stream_tls_error(const struct stream *s)
 {
 	return s->tls ? s->tls->error : "";
+}
+
+bool
+stream_tls_error_is_version(const struct stream *s)
+{
+	return s->tls && s->tls->is_version;
 }
 
 struct tls_session *

@@ -59,6 +59,17 @@ tls_reason(char *to, size_t size, const char *otherwise)
 	ERR_clear_error();
 }
 
+bool
+tls_reason_is_version(void)
+{
+	unsigned long e = ERR_peek_error();
+	int reason = ERR_GET_REASON(e);
+
+	return ERR_GET_LIB(e) == ERR_LIB_SSL &&
+	       (reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_VERSION_TOO_LOW ||
+		   reason == SSL_R_TLSV1_ALERT_PROTOCOL_VERSION);
+}
+
 /* The daemon has nobody to ask. */
 static int
 no_passphrase(char *to, int size, int writing, void *ctx)

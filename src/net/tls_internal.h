@@ -69,3 +69,5 @@ int tls_verify(int ok, X509_STORE_CTX *store);
 void tls_describe(SSL *ssl, struct tls_info *ret);
 /* The reason of the first error in OpenSSL's queue of this thread; empties the queue. */
 void tls_reason(char *to, size_t size, const char *otherwise);
+/* Before it: does that say that the two sides have no version of TLS in common? */
+bool tls_reason_is_version(void);

@@ -11,8 +11,10 @@
  *	daemon: ok QUEUE-ID, or no WHY
  *
  * Nothing is committed without E. So who did not get that far uses maildrop and sends nothing
- * twice; only an answer that gets lost behind E leaves it in doubt. Clients are strangers: a number
- * of them at once, a smaller one of each user, and a time that only whole pieces extend.
+ * twice; only an answer that gets lost behind E leaves it in doubt. The client then says in the
+ *name of its file which mail that is, and where it was committed that was noted (intake_handed): so
+ *one whose daemon was killed is not taken in twice. Clients are strangers: a number of them at
+ *once, a smaller one of each user, and a time that only whole pieces extend.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -24,6 +26,7 @@
 #include "pp/net/listener.h"
 #include "pp/net/stream.h"
 #include "pp/runtime/log.h"
+#include "pp/spool/receipts.h"
 
 enum {
 	SESSIONS_MAX = 128,
@@ -42,7 +45,8 @@ struct session {
 	struct pickup_file file; /* without a file: what the records say */
 	struct pickup_feed feed;
 	off_t at;
-	size_t since; /* bytes since the deadline was set */
+	size_t since;          /* bytes since the deadline was set */
+	struct intake *intake; /* or NULL */
 	bool is_asking, is_ending;
 };
 
@@ -105,6 +109,7 @@ cleaned_up(void *ctx, const struct status *st, const char *id)
 		say(s->stream, "ok", id);
 	else if (s->stream)
 		say(s->stream, "no", text);
+	intake_drop(s->intake); /* what was said is in the client's hands, whatever becomes of us */
 	session_free(s);
 }
 
@@ -114,6 +119,9 @@ end(struct session *s)
 	stream_pause(s->stream);
 	stream_deadline(s->stream, -1);
 	s->is_ending = true;
+	s->intake = intake_handed(
+	    pickup_setup(s->door->pickup)->spool, s->file.uid, cleanup_id(s->feed.cleanup));
+	cleanup_intake(s->feed.cleanup, s->intake);
 	cleanup_end(s->feed.cleanup, cleaned_up, s);
 }
 

@@ -223,12 +223,18 @@ opened(struct lane_job *job)
 {
 	struct submission *s = PP_CONTAINER(job, struct submission, job);
 
-	if (s->rc < 0)
+	if (s->rc < 0) {
 		file_trouble(s);
-	else if (pickup_may_submit(s->users, s->file.uid, s->file.daemon_uid))
+	} else if (intake_was_handed(s->setup.spool, s->file.uid, s->id)) {
+		log_info("pickup",
+		    "maildrop/%s from uid %ld: the last run had taken it already: removed", s->id,
+		    (long)s->file.uid);
+		remove_file(s, PICKUP_TAKEN);
+	} else if (pickup_may_submit(s->users, s->file.uid, s->file.daemon_uid)) {
 		accept_file(s);
-	else
+	} else {
 		userlist_find(s->users, s->disk, &s->asked, s->file.uid, owner_known);
+	}
 }
 
 static void

@@ -227,6 +227,8 @@ struct qmgr {
 	int64_t tick_since, rush_until; /* ms of the loop */
 	unsigned tick_count;            /* arrivals since then */
 	unsigned filing;
+	bool is_full;              /* the disk had no room for the last file of a young message */
+	int64_t files_again;       /* ms of the loop: until then none is made, but for who asks */
 	struct qmgr_relay *relays; /* that are in trouble */
 	struct index index;        /* deferred mail */
 	uint32_t *wanted; /* slots of it whose details are to be read, from wanted_at to wanted_n */
@@ -446,6 +448,11 @@ void qmgr_young_done(struct qmgr_message *m);
 void qmgr_young_leave(struct qmgr_message *m);
 /* No more tries: what is in the journal stays there. */
 void qmgr_young_stop(struct qmgr *q);
+/* The disk has no room: files are put off. */
+void qmgr_young_no_room(struct qmgr *q);
+
+/* kept.c: what the last run left in the journal arrives. */
+void qmgr_kept_take(struct qmgr *q);
 
 /* sync.c: u->synced comes later, once the file is safe. */
 void qmgr_sync(struct qmgr *q, struct qmgr_unsynced *u);

@@ -10,7 +10,8 @@
  * A file costs the machine more than all the rest of an acceptance, so while much comes in they
  * are put off, by journal_linger_limit at most and while the journal has room: deferred mail rests
  * without a file, and what has no place among the active waits in the lobby. When the rush is over
- * all of it is made up for.
+ * all of it is made up for. They are put off as well while the disk has no room for them, for as
+ * long as that is so: now and then one is tried. Deferred mail is then tried again from memory.
  */
 #include <errno.h>
 #include "internal.h"
@@ -38,31 +39,94 @@ note_arrival(struct qmgr *q)
 		q->rush_until = now + RUSH_MS;
 }
 
+/* The disk had no room for a file, and is not asked again yet. */
+static bool
+is_put_off(const struct qmgr *q)
+{
+	return q->is_full && loop_now(q->loop) < q->files_again;
+}
+
 /* Are files put off now? */
 static bool
 is_patient(const struct qmgr *q)
 {
 	const struct qmgr_message *first = TAILQ_FIRST(&q->young);
 
-	return loop_now(q->loop) < q->rush_until && !q->stopping &&
+	if (q->stopping || is_put_off(q))
+		return !q->stopping;
+	return loop_now(q->loop) < q->rush_until &&
 	       q->active_count - qmgr_working_count(q) < RESTING_MAX &&
 	       (first == NULL || !journal_is_filling(first->mail));
+}
+
+/* It has a place among the active, or is about to. */
+static void
+wake(struct qmgr_message *m)
+{
+	if (m->rest != REST_NONE)
+		m->q->resting[m->rest]--;
+	m->rest = REST_NONE;
+}
+
+/* From memory: what is known of its failure is of no use any more. */
+static void
+try_again(struct qmgr_message *m)
+{
+	struct qmgr_record *rec;
+
+	wake(m);
+	STAILQ_FOREACH (rec, &m->records, link)
+		m->envelope.rcpt[rec->ordinal].done |= rec->done; /* marked in the journal before */
+	STAILQ_INIT(&m->records);
+	receipt_drop(m->came);
+	m->came = NULL;
+	m->has_deferred = m->again = false;
+	m->rests_since = 0;
+	m->flushes = m->q->flushes;
+	m->attempts++;
+	qmgr_assign(m);
+}
+
+static bool
+is_due(const struct qmgr_message *m)
+{
+	const struct params *p = m->q->epoch->params;
+
+	return qmgr_now() >=
+	       m->rests_since + schedule_backoff(m->rests_since, m->envelope.create_time,
+				    p->minimal_backoff_time / 1000, p->maximal_backoff_time / 1000);
+}
+
+/* While there are no files whose times would say when. */
+static void
+try_due(struct qmgr *q)
+{
+	struct qmgr_message *m, *next;
+
+	HASH_ITER (hh, q->active, m, next)
+		if (m->rest == REST_DEFERRED && is_due(m) && qmgr_has_room(q, QUEUE_INCOMING))
+			try_again(m);
 }
 
 static void
 due_fired(struct timer *t)
 {
 	struct qmgr *q = PP_CONTAINER(t, struct qmgr, young_timer);
-	int64_t now = loop_now(q->loop);
+	int64_t now = loop_now(q->loop), next;
 	int64_t until = now - (is_patient(q) ? q->epoch->params->journal_linger_limit : 0);
+	unsigned at_once = q->is_full ? 1 : AT_ONCE;
 	struct qmgr_message *m;
 
-	while (
-	    (m = TAILQ_FIRST(&q->young)) != NULL && m->young_until <= until && q->filing < AT_ONCE)
+	if (q->is_full)
+		try_due(q);
+	while (!is_put_off(q) && (m = TAILQ_FIRST(&q->young)) != NULL && m->young_until <= until &&
+	       q->filing < at_once)
 		qmgr_young_file(m);
-	if (m != NULL)
-		timer_start(q->loop, t,
-		    m->young_until > now + TICK_MS ? m->young_until - now : TICK_MS, due_fired);
+	m = TAILQ_FIRST(&q->young);
+	if (m == NULL)
+		return;
+	next = is_put_off(q) ? q->files_again : m->young_until;
+	timer_start(q->loop, t, next > now + TICK_MS ? next - now : TICK_MS, due_fired);
 }
 
 static void
@@ -75,15 +139,6 @@ insert(struct qmgr_message *m, int64_t ms)
 	TAILQ_INSERT_TAIL(&q->young, m, young);
 	if (q->young_timer.loop == NULL && !q->stopping)
 		timer_start(q->loop, &q->young_timer, ms, due_fired);
-}
-
-/* It has a place among the active, or is about to. */
-static void
-wake(struct qmgr_message *m)
-{
-	if (m->rest != REST_NONE)
-		m->q->resting[m->rest]--;
-	m->rest = REST_NONE;
 }
 
 static void
@@ -169,28 +224,11 @@ qmgr_young_rests(struct qmgr_message *m)
 		return false;
 	if (m->open_entries == 0 && m->rest == REST_NONE) {
 		put_by(m, REST_DEFERRED);
-		m->rests_since = qmgr_now();
+		if (m->rests_since == 0)
+			m->rests_since = qmgr_now();
 		qmgr_young_admit_some(m->q);
 	}
 	return true;
-}
-
-/* From memory: what is known of its failure is of no use any more. */
-static void
-try_again(struct qmgr_message *m)
-{
-	struct qmgr_record *rec;
-
-	wake(m);
-	STAILQ_FOREACH (rec, &m->records, link)
-		m->envelope.rcpt[rec->ordinal].done |= rec->done; /* marked in the journal before */
-	STAILQ_INIT(&m->records);
-	receipt_drop(m->came);
-	m->came = NULL;
-	m->has_deferred = false;
-	m->flushes = m->q->flushes;
-	m->attempts++;
-	qmgr_assign(m);
 }
 
 void
@@ -217,17 +255,62 @@ file_work(struct lane_job *job)
 	mem_free(memory);
 }
 
-/* Once for each. */
+void
+qmgr_young_no_room(struct qmgr *q)
+{
+	q->is_full = true;
+	q->files_again = loop_now(q->loop) + AGAIN_MS;
+}
+
+/* Its round may have ended meanwhile. What needs a file waits for it; what rests does not, nor what
+ * is over. */
+static void
+go_on(struct qmgr_message *m)
+{
+	bool is_sent = !m->has_deferred && !m->has_bounced && !m->has_trace && !m->is_damaged;
+
+	if (m->state != MESSAGE_DELIVERING || m->open_entries > 0)
+		return;
+	if (is_sent || m->super == SUPER_DELETE) {
+		m->open_entries++;
+		qmgr_message_entry_done(m);
+	} else if (m->again) {
+		m->again = false;
+		if (qmgr_young_rests(m))
+			try_again(m);
+	} else {
+		qmgr_young_rests(m);
+	}
+}
+
+/* Told once for each; of a full disk once, for it has this for thousands. */
 static void
 not_filed(struct qmgr_message *m, int rc)
 {
-	if (!m->is_told)
+	struct qmgr *q = m->q;
+	bool has_no_room = rc == -ENOSPC || rc == -EDQUOT;
+
+	if (!m->is_told && !(has_no_room && q->is_full))
 		log_warn("qmgr",
 		    "%s: its queue file cannot be made: %s: it stays in the journal, and this is "
-		    "tried again every %d s",
-		    m->id, strerror(-rc), AGAIN_MS / 1000);
-	m->is_told = true;
+		    "tried again every %d s%s",
+		    m->id, strerror(-rc), AGAIN_MS / 1000,
+		    has_no_room ? ", as for others; mail is delivered meanwhile: make room on the "
+				  "file system of queue_directory"
+				: "");
+	m->is_told = !has_no_room;
+	if (has_no_room)
+		qmgr_young_no_room(q);
 	insert(m, AGAIN_MS);
+	go_on(m);
+}
+
+static void
+filed(struct qmgr *q)
+{
+	if (q->is_full)
+		log_info("qmgr", "there is room for queue files again");
+	q->is_full = false;
 }
 
 /* It lies in incoming/, for a walk to find when there is room. */
@@ -255,9 +338,10 @@ file_synced(struct qmgr_unsynced *u, int rc)
 	if (rc < 0) {
 		if (u->queue == QUEUE_INCOMING)
 			enter_lobby(m);
-		not_filed(m, rc);
+		not_filed(m, rc); /* may free it */
 		return;
 	}
+	filed(q);
 	journal_done(m->mail);
 	m->mail = NULL;
 	m->filed_at = loop_now(q->loop);

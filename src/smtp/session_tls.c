@@ -28,11 +28,34 @@ smtp_session_starttls_replied(struct smtp_session *ss)
 	smtp_session_fail(ss, &st, !ss->is_broken, false);
 }
 
+/* OpenSSL's words do not tell what is to be changed. */
+static const char *
+version_reason(struct smtp_session *ss, const char *why)
+{
+	const struct smtp_policy *po = &ss->o.policy;
+	const struct params *p = ss->o.svc->p;
+	bool is_mandatory = po->level > TLS_MAY;
+
+	if (po->protocols)
+		return arena_printf(&ss->arena,
+		    "%s: the server has none of the versions that the TLS policy asks for: "
+		    "protocols=%s",
+		    why, po->protocols);
+	return arena_printf(&ss->arena,
+	    "%s: the server has none of the versions that %s asks for: %s", why,
+	    is_mandatory ? "smtp_tls_mandatory_protocols" : "smtp_tls_protocols",
+	    is_mandatory ? p->smtp_tls_mandatory_protocols : p->smtp_tls_protocols);
+}
+
 static void
 handshake_failed(struct smtp_session *ss, int err)
 {
 	const char *why = err == -ETIMEDOUT ? "Connection timed out" : stream_tls_error(ss->stream);
-	struct status st = smtp_error_tls_handshake(&ss->arena, why);
+	struct status st;
+
+	if (stream_tls_error_is_version(ss->stream))
+		why = version_reason(ss, why);
+	st = smtp_error_tls_handshake(&ss->arena, why);
 
 	log_info(ss->o.svc->program, "SSL_connect error to %s: %s", ss->address,
 	    *why ? why : "lost connection");

@@ -30,6 +30,7 @@ struct spool {
 	struct counter *cache_used;     /* bytes of spool_bytes alive */
 	struct counter *last_id;        /* microseconds of the last id given */
 	struct receipts_file *receipts; /* or NULL */
+	struct intakes_left *intakes;   /* from the replay to receipts_new_blk; or NULL */
 	struct lane *lane;
 	struct journal *journal; /* or NULL */
 	spool_commit_hook *hook;

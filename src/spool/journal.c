@@ -10,72 +10,16 @@
  */
 #include <errno.h>
 #include <sys/mman.h>
-#include <sys/queue.h>
 #include <sys/random.h>
 #include <unistd.h>
-#include "journal.h"
-#include "pp/runtime/snap.h"
+#include "segment.h"
 
 enum {
-	PARTS = 3,           /* head and id, file, padding */
-	BATCH = 256,         /* messages in one write */
 	AHEAD = 1024 * 1024, /* bytes made ready behind what is written: a sync that has to
 			      * record where a file lies on the disk costs several times as much */
 	SEGMENTS_MAX = 512,
 	MARKS_MS = 1000,   /* behind a commit the marks are written, too */
 	SEGMENTS_KEPT = 8, /* made for good; what a rush needed beyond them is removed again */
-};
-
-struct segment {
-	TAILQ_ENTRY(segment) link;
-	struct snap snap; /* one reference for each message, and one while it is written to */
-	struct post post;
-	struct journal *journal;
-	unsigned number;
-	int fd;
-	struct journal_head life;
-	char *front;    /* head and map: pages of the file */
-	uint32_t next;  /* unit */
-	uint32_t ready; /* units that lie on the disk */
-	bool is_wiped;  /* the map of this life is safe */
-	bool is_free;
-};
-
-struct journal_mail {
-	struct segment *segment;
-	uint32_t unit;
-	uint32_t n; /* bytes of the queue file, at `at` */
-	off_t at;
-};
-
-/* Written, not synced yet. */
-struct run {
-	struct journal_commit *commit[BATCH];
-	struct {
-		struct journal_entry_head head;
-		char id[SPOOL_ID_MAX];
-	} entry[BATCH];
-	struct iovec part[BATCH * PARTS];
-	size_t n;
-	uint32_t first; /* unit */
-};
-
-struct journal {
-	struct spool *spool;
-	struct loop *loop;
-	struct journal_options o;
-	struct counter broken; /* 1 = an error of the disk: files from then on */
-	struct counter used;   /* segments that are not free */
-	uint64_t generation;   /* of the segments of this run: there are no others (replay) */
-	TAILQ_HEAD(, segment) segments; /* oldest first */
-	struct segment *head;           /* the one that is written to, or NULL */
-	unsigned count, limit, number;
-	struct post *waiting, **last; /* commits */
-	bool is_waiting;
-	struct post flush;
-	struct timer marks;
-	bool is_marks_due;
-	struct run run;
 };
 
 static const char zeros[JOURNAL_PAD_MAX];
@@ -102,19 +46,7 @@ journal_takes(const struct journal *j, size_t bytes)
 	       counter_take((struct counter *)(uintptr_t)&j->broken, 0, 0);
 }
 
-static char *
-map_of(const struct segment *g)
-{
-	return g->front + JOURNAL_HEAD;
-}
-
-static off_t
-unit_offset(uint32_t unit)
-{
-	return JOURNAL_FRONT + (off_t)unit * JOURNAL_UNIT;
-}
-
-static void
+void
 segment_free(struct segment *g)
 {
 	if (g->front)
@@ -142,7 +74,7 @@ freed_run(struct post *p)
 }
 
 /* On the thread of whoever was the last to need it. */
-static void
+void
 segment_unused(struct snap *snap)
 {
 	struct segment *g = PP_CONTAINER(snap, struct segment, snap);
@@ -168,7 +100,7 @@ segment_begin(struct journal *j, struct segment *g)
 		g->is_free = true; /* there is nothing in it: it has its turn again */
 		return rc;
 	}
-	memset(map_of(g), 0, JOURNAL_UNITS);
+	memset(segment_map(g), 0, JOURNAL_UNITS);
 	g->next = 0;
 	g->is_wiped = false;
 	g->is_free = false;
@@ -191,6 +123,16 @@ write_zeros(int fd, off_t from, off_t to)
 	return fsio_pwritev(fd, part, n, from);
 }
 
+int
+segment_map_front(struct segment *g)
+{
+	g->front = mmap(NULL, JOURNAL_FRONT, PROT_READ | PROT_WRITE, MAP_SHARED, g->fd, 0);
+	if (g->front != MAP_FAILED)
+		return 0;
+	g->front = NULL;
+	return -errno;
+}
+
 static int
 segment_create(struct journal *j, struct segment *g)
 {
@@ -207,11 +149,7 @@ segment_create(struct journal *j, struct segment *g)
 	if (rc == 0)
 		rc = write_zeros(g->fd, 0, JOURNAL_FRONT);
 	if (rc == 0)
-		g->front = mmap(NULL, JOURNAL_FRONT, PROT_READ | PROT_WRITE, MAP_SHARED, g->fd, 0);
-	if (g->front == MAP_FAILED) {
-		g->front = NULL;
-		rc = -errno;
-	}
+		rc = segment_map_front(g);
 	if (rc == 0)
 		rc = fsio_sync(g->fd);
 	if (rc == 0)
@@ -281,8 +219,8 @@ answer(struct journal_commit *c, int rc)
 static int
 write_ahead(struct segment *g)
 {
-	off_t end = unit_offset(JOURNAL_UNITS), next = unit_offset(g->next);
-	off_t at = g->next > g->ready ? next : unit_offset(g->ready);
+	off_t end = segment_offset(JOURNAL_UNITS), next = segment_offset(g->next);
+	off_t at = g->next > g->ready ? next : segment_offset(g->ready);
 	int rc;
 
 	if (end > next + AHEAD)
@@ -309,7 +247,7 @@ note_error(struct journal *j, int rc)
 static void
 fail(struct journal *j, int rc)
 {
-	struct run *r = &j->run;
+	struct journal_run *r = &j->run;
 	struct segment *g = j->head;
 
 	for (size_t i = 0; i < r->n; i++) {
@@ -350,13 +288,13 @@ marks_write(struct timer *t)
 static int
 run_write(struct journal *j, struct segment *g)
 {
-	struct run *r = &j->run;
-	off_t at = unit_offset(r->first);
+	struct journal_run *r = &j->run;
+	off_t at = segment_offset(r->first);
 	int rc;
 
 	if (g->next <= g->ready && g->is_wiped)
-		return fsio_pwritev_sync(g->fd, r->part, r->n * PARTS, at);
-	rc = fsio_pwritev(g->fd, r->part, r->n * PARTS, at);
+		return fsio_pwritev_sync(g->fd, r->part, r->n * JOURNAL_PARTS, at);
+	rc = fsio_pwritev(g->fd, r->part, r->n * JOURNAL_PARTS, at);
 	if (rc == 0 && g->next > g->ready)
 		rc = write_ahead(g);
 	if (rc == 0)
@@ -369,7 +307,7 @@ run_write(struct journal *j, struct segment *g)
 static void
 run_end(struct journal *j)
 {
-	struct run *r = &j->run;
+	struct journal_run *r = &j->run;
 	struct segment *g = j->head;
 	int rc;
 
@@ -403,11 +341,11 @@ head_full(struct journal *j)
 static void
 put(struct journal *j, struct journal_commit *c, uint32_t units)
 {
-	struct run *r = &j->run;
+	struct journal_run *r = &j->run;
 	struct segment *g = j->head;
 	struct str id = str_of(c->id), file = c->bytes->bytes;
 	size_t i = r->n++, head = sizeof(r->entry[0].head) + id.n;
-	struct iovec *part = &r->part[i * PARTS];
+	struct iovec *part = &r->part[i * JOURNAL_PARTS];
 
 	if (i == 0)
 		r->first = g->next;
@@ -421,7 +359,7 @@ put(struct journal *j, struct journal_commit *c, uint32_t units)
 	c->mail->segment = g;
 	c->mail->unit = g->next;
 	c->mail->n = (uint32_t)file.n;
-	c->mail->at = unit_offset(g->next) + (off_t)head;
+	c->mail->at = segment_offset(g->next) + (off_t)head;
 	snap_ref(&g->snap);
 	r->commit[i] = c;
 	g->next += units;
@@ -433,7 +371,7 @@ place(struct journal *j, struct journal_commit *c)
 	uint32_t units = journal_entry_units(strlen(c->id), c->bytes->bytes.n, c->rcpt_count);
 	int rc = units == 0 ? -EFBIG : 0;
 
-	if (j->run.n == BATCH)
+	if (j->run.n == JOURNAL_BATCH)
 		run_end(j);
 	if (j->head && units > JOURNAL_UNITS - j->head->next)
 		head_full(j);
@@ -487,59 +425,6 @@ journal_append(struct journal *j, struct journal_commit *c)
 	c->mail = NULL;
 	c->hash = journal_content_hash(str_of(c->id), c->bytes->bytes);
 	post_to(j->loop, &c->post, append_run);
-}
-
-void
-journal_text_take(const struct journal_mail *m, struct journal_text *ret)
-{
-	snap_ref(&m->segment->snap);
-	*ret = (struct journal_text){m->segment, m->at, m->n};
-}
-
-void
-journal_text_give(struct journal_text *t)
-{
-	snap_unref(&t->segment->snap);
-	t->segment = NULL;
-}
-
-ssize_t
-journal_text_read_blk(const struct journal_text *t, char *to, size_t n, off_t at)
-{
-	size_t left = at < (off_t)t->n ? t->n - (size_t)at : 0;
-
-	return fsio_pread(t->segment->fd, to, n < left ? n : left, t->at + at);
-}
-
-bool
-journal_is_filling(const struct journal_mail *m)
-{
-	struct journal *j = m->segment->journal;
-
-	return !counter_take(&j->used, 0, (int64_t)j->limit * 3 / 4);
-}
-
-void
-journal_mark(struct journal_mail *m, size_t n)
-{
-	PP_ASSERT(m->unit + 1 + n / JOURNAL_BITS < JOURNAL_UNITS);
-	map_of(m->segment)[m->unit + 1 + n / JOURNAL_BITS] |= (char)(1u << n % JOURNAL_BITS);
-}
-
-void
-journal_done(struct journal_mail *m)
-{
-	struct segment *g = m->segment;
-
-	map_of(g)[m->unit] |= JOURNAL_ALL_DONE;
-	mem_free(m);
-	snap_unref(&g->snap);
-}
-
-void
-journal_leave(struct journal_mail *m)
-{
-	mem_free(m);
 }
 
 int

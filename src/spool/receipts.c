@@ -74,7 +74,63 @@ create(struct spool *s)
 	return rc;
 }
 
-_Static_assert(sizeof(((struct receipts_file *)0)->head) <= RECEIPTS_HEAD, "one page");
+_Static_assert(sizeof(((struct receipts_file *)0)->head) <= RECEIPTS_HEAD, "whole pages");
+
+static struct intake *
+free_intake(struct receipts_file *f)
+{
+	for (size_t i = 0; i < RECEIPTS_INTAKES; i++)
+		if (f->head.intake[i].begun == 0)
+			return &f->head.intake[i];
+	for (size_t i = 0; i < RECEIPTS_INTAKES; i++)
+		if (f->head.intake[i].is_old)
+			return &f->head.intake[i];
+	return NULL;
+}
+
+/* What `like` says; its seal comes last. */
+static struct intake *
+begin_intake(struct receipts_file *f, const struct intake *like)
+{
+	struct intake *h = f ? free_intake(f) : NULL;
+
+	if (h == NULL)
+		return NULL;
+	*h = *like;
+	h->begun = h->done = 0;
+	h->at = (uint32_t)(h - f->head.intake);
+	h->begun = intake_seal(f->head.salt, h, INTAKE_BEGUN);
+	return h;
+}
+
+static struct receipts_file *
+file_of(struct intake *h)
+{
+	return PP_CONTAINER(h - h->at, struct receipts_file, head.intake[0]);
+}
+
+void
+intake_done(struct intake *h)
+{
+	volatile uint64_t *seal = h ? &h->done : NULL;
+
+	if (seal)
+		*seal = intake_seal(file_of(h)->head.salt, h, INTAKE_DONE);
+}
+
+/* Of the last run: their files may come yet. */
+static void
+carry_intakes(struct spool *s, struct receipts_file *f)
+{
+	for (size_t i = 0; s->intakes && i < s->intakes->n; i++) {
+		struct intake *h = begin_intake(f, &s->intakes->of[i]);
+
+		intake_done(h);
+		h->is_old = true;
+	}
+	mem_free(s->intakes);
+	s->intakes = NULL;
+}
 
 int
 receipts_new_blk(struct spool *s, struct receipts **ret)
@@ -107,6 +163,7 @@ receipts_new_blk(struct spool *s, struct receipts **ret)
 	s->receipts = f;
 	if (s->lock_fd >= 0)
 		spool_ids_keep(s); /* the replay may have met later ones */
+	carry_intakes(s, f);
 	*ret = rs;
 	return 0;
 }
@@ -211,37 +268,42 @@ receipt_drop(struct receipt *r)
 struct intake *
 intake_new(struct spool *s, const char *file, const struct stat *st, const char *id)
 {
-	struct receipts_file *f = s->receipts;
+	struct intake like = {.inode = st->st_ino};
 
-	for (size_t i = 0; f && i < RECEIPTS_INTAKES; i++) {
-		struct intake *h = &f->head.intake[i];
-
-		if (h->begun != 0)
-			continue;
-		snprintf(h->file, sizeof(h->file), "%s", file);
-		snprintf(h->id, sizeof(h->id), "%s", id);
-		h->inode = st->st_ino;
-		h->mtime = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
-		h->begun = intake_seal(f->head.salt, h, INTAKE_BEGUN);
-		return h;
-	}
-	return NULL;
-}
-
-static struct receipts_file *
-file_of(struct intake *h)
-{
-	/* It stands in the first page, which a mapping begins with. */
-	return (struct receipts_file *)((uintptr_t)h & ~(uintptr_t)(RECEIPTS_HEAD - 1));
+	snprintf(like.file, sizeof(like.file), "%s", file);
+	snprintf(like.id, sizeof(like.id), "%s", id);
+	like.mtime = (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec;
+	return begin_intake(s->receipts, &like);
 }
 
 void
-intake_done(struct intake *h)
+intake_handed_name(const char *id, char file[SPOOL_ID_MAX])
 {
-	volatile uint64_t *seal = h ? &h->done : NULL;
+	snprintf(file, SPOOL_ID_MAX, "%.*s_", SPOOL_ID_MAX - 2, id);
+}
 
-	if (seal)
-		*seal = intake_seal(file_of(h)->head.salt, h, INTAKE_DONE);
+struct intake *
+intake_handed(struct spool *s, uid_t uid, const char *id)
+{
+	struct intake like = {.inode = uid, .mtime = INTAKE_HANDED};
+
+	intake_handed_name(id, like.file);
+	snprintf(like.id, sizeof(like.id), "%s", id);
+	return begin_intake(s->receipts, &like);
+}
+
+bool
+intake_was_handed(struct spool *s, uid_t uid, const char *file)
+{
+	struct receipts_file *f = s->receipts;
+
+	for (size_t i = 0; f && i < RECEIPTS_INTAKES; i++) {
+		const struct intake *h = &f->head.intake[i];
+
+		if (h->is_old && h->inode == uid && strcmp(h->file, file) == 0)
+			return true;
+	}
+	return false;
 }
 
 void

@@ -4,16 +4,17 @@
  */
 #pragma once
 #include "internal.h"
+#include "journal_left.h"
 
 #define RECEIPTS_FILE SPOOL_JOURNAL "/receipts"
-#define RECEIPTS_MAGIC "PPRCPT01"
+#define RECEIPTS_MAGIC "PPRCPT02"
 
 enum {
 	/* More than run at once: 100 deliveries of 50 recipients need 1,300. */
 	RECEIPTS_SLOTS = 4096,
 	RECEIPTS_PLACES = 4, /* recipients in a slot */
-	RECEIPTS_HEAD = 4096,
-	RECEIPTS_INTAKES = 16, /* more than pickup has at once */
+	RECEIPTS_HEAD = 8 * 4096,
+	RECEIPTS_INTAKES = 176, /* more than pickup has at once, and those of the last run */
 };
 
 struct receipts_slot {
@@ -25,12 +26,21 @@ struct receipts_slot {
 };
 
 enum { INTAKE_BEGUN = 1, INTAKE_DONE = 2 };
+enum { INTAKE_HANDED = -1 }; /* as mtime: there is no file; inode = the user who may make it */
 
 struct intake {
 	char file[SPOOL_ID_MAX], id[SPOOL_ID_MAX];
 	uint64_t inode;
 	int64_t mtime;        /* ns */
 	uint64_t begun, done; /* seals; done = 0: begun alone */
+	uint32_t at;          /* its place in the table */
+	bool is_old;          /* of the last run: its place is free for who needs it */
+};
+
+/* What the last run had taken without that its client has heard so: the file may come yet. */
+struct intakes_left {
+	struct intake of[RECEIPTS_INTAKES];
+	size_t n;
 };
 
 struct receipts_file {
@@ -51,3 +61,9 @@ uint64_t receipts_seal(uint64_t salt, const char *id, uint64_t offset);
 uint64_t intake_seal(uint64_t salt, const struct intake *h, uint64_t which);
 /* Another one after each start of the machine; "" = not known. */
 void receipts_boot_blk(char boot[64]);
+/* What a run that was killed has left: *ret is to be freed. NULL: nothing, or no table that was
+ * ever finished, so nothing was delivered by it. Its slots in use stand first. */
+int receipts_read_blk(const struct spool *s, struct receipts_file **ret);
+/* Marks who has signed in the map of an entry that stays in the journal: true = there are some. Who
+ * asked for a notice of success gets none: there is no room to note it. NULL is taken. */
+bool receipts_mark(const struct receipts_file *f, struct journal_left_entry *e);

@@ -1,11 +1,12 @@
 /*
  * receipts_replay.c - what the receipts of a run that was killed say becomes marks in queue files.
  *
- * By then all of the journal are files, too. A message that is nowhere was finished. Doing it twice
- * does no harm: who is marked is passed over.
+ * By then all of the journal are files, too, or are marked there. A message that is nowhere was
+ * finished. Doing it twice does no harm: who is marked is passed over.
  */
 #include <errno.h>
 #include <unistd.h>
+#include "idset.h"
 #include "pp/spool/deferlog.h"
 #include "pp/spool/reader.h"
 #include "pp/spool/receipts.h"
@@ -13,7 +14,7 @@
 
 struct replay {
 	const struct spool *spool;
-	struct receipts_file *file;
+	const struct receipts_file *file;
 	const struct receipts_slot *slot;
 	/* The message of this slot, and perhaps of the next. */
 	const char *id;
@@ -34,19 +35,17 @@ receipts_left_blk(const struct spool *s)
 }
 
 static bool
-is_signed(const struct replay *r, off_t offset)
+is_signed(const struct receipts_file *f, const struct receipts_slot *slot, off_t offset)
 {
-	const struct receipts_slot *slot = r->slot;
-
 	for (size_t i = 0; i < RECEIPTS_PLACES; i++)
 		if (slot->place[i].offset == (uint64_t)offset &&
-		    slot->place[i].seal ==
-			receipts_seal(r->file->head.salt, slot->id, (uint64_t)offset))
+		    slot->place[i].seal == receipts_seal(f->head.salt, slot->id, (uint64_t)offset))
 			return true;
 	return false;
 }
 
-/* Nobody knows any more what the receiver said. */
+/* Nobody knows any more what the receiver said. Where there is no room to note even that: rather no
+ * notice than the mail twice, or no start. */
 static int
 note_success(struct replay *r, const struct recipient *rcpt)
 {
@@ -61,7 +60,9 @@ note_success(struct replay *r, const struct recipient *rcpt)
 		"delivered; what the receiver said was lost when the mail system was killed"),
 	};
 
-	return deferlog_append_blk(r->spool, QUEUE_TRACE, r->id, &e, 1);
+	int rc = deferlog_append_blk(r->spool, QUEUE_TRACE, r->id, &e, 1);
+
+	return rc == -ENOSPC || rc == -EDQUOT ? 0 : rc;
 }
 
 static int
@@ -72,7 +73,7 @@ mark_signed(struct replay *r)
 	for (size_t i = 0; rc == 0 && i < r->envelope.rcpt_count; i++) {
 		struct recipient *rcpt = &r->envelope.rcpt[i];
 
-		if (rcpt->done || rcpt->offset <= 0 || !is_signed(r, rcpt->offset))
+		if (rcpt->done || rcpt->offset <= 0 || !is_signed(r->file, r->slot, rcpt->offset))
 			continue;
 		if (rcpt->notify & NOTIFY_SUCCESS)
 			rc = note_success(r, rcpt);
@@ -124,7 +125,8 @@ replay_slot(struct replay *r)
 /* Is it committed? Where that was not noted the message is there, unless the machine has gone down
  * meanwhile: then what lies there need not be whole. */
 static bool
-is_taken_in(const struct spool *s, const struct receipts_file *f, const struct intake *h)
+is_taken_in(const struct spool *s, const struct receipts_file *f, const struct intake *h,
+    const struct idset *young)
 {
 	char boot[64];
 	struct stat st;
@@ -136,43 +138,54 @@ is_taken_in(const struct spool *s, const struct receipts_file *f, const struct i
 		return false;
 	receipts_boot_blk(boot);
 	return boot[0] != '\0' && strncmp(boot, f->head.boot, sizeof(boot)) == 0 &&
-	       spool_find_blk(s, h->id, places, &at, &st) == 0 && spool_ready(&st);
+	       ((young && idset_has(young, h->id)) ||
+		   (spool_find_blk(s, h->id, places, &at, &st) == 0 && spool_ready(&st)));
+}
+
+static bool
+is_its_file(const struct intake *h, const struct stat *st)
+{
+	if (h->mtime == INTAKE_HANDED)
+		return st->st_uid == h->inode;
+	return st->st_ino == h->inode &&
+	       (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec == h->mtime;
 }
 
 static int
-replay_intake(const struct spool *s, const struct receipts_file *f, struct intake *h)
+replay_intake(const struct spool *s, const struct receipts_file *f, struct intake *h,
+    const struct idset *young)
 {
 	char path[SPOOL_PATH_MAX];
 	struct stat st;
 	int rc;
 
 	h->file[SPOOL_ID_MAX - 1] = h->id[SPOOL_ID_MAX - 1] = '\0';
-	if (h->begun == 0 || !spool_id_valid(str_of(h->file)) || !spool_id_valid(str_of(h->id)))
+	if (h->begun == 0 || !spool_id_valid(str_of(h->file)) || !spool_id_valid(str_of(h->id)) ||
+	    !is_taken_in(s, f, h, young))
 		return 0;
 	spool_path(s, QUEUE_MAILDROP, h->file, path);
 	rc = fsio_stat(s->dirfd, path, &st);
+	if (rc == -ENOENT && h->mtime == INTAKE_HANDED && s->intakes)
+		s->intakes->of[s->intakes->n++] = *h;
 	if (rc < 0)
 		return rc == -ENOENT ? 0 : rc;
-	if (st.st_ino != h->inode ||
-	    (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec != h->mtime ||
-	    !is_taken_in(s, f, h))
-		return 0;
-	return fsio_unlink(s->dirfd, path);
+	return is_its_file(h, &st) ? fsio_unlink(s->dirfd, path) : 0;
 }
 
 static int
-replay_all(const struct spool *s, struct receipts_file *f)
+replay_all(const struct spool *s, struct receipts_file *f, const struct idset *young)
 {
 	struct replay r = {.spool = s, .file = f};
 	int rc = 0;
 
+	if (s->intakes)
+		s->intakes->n = 0;
 	for (size_t i = 0; rc == 0 && i < RECEIPTS_INTAKES; i++)
-		rc = replay_intake(s, f, &f->head.intake[i]);
+		rc = replay_intake(s, f, &f->head.intake[i], young);
 
 	counter_next(s->last_id, f->head.last_id.value + 1);
-	for (size_t i = 0; rc == 0 && i < RECEIPTS_SLOTS; i++) {
+	for (size_t i = 0; rc == 0 && i < RECEIPTS_SLOTS && f->slot[i].id[0]; i++) {
 		r.slot = &f->slot[i];
-		f->slot[i].id[SPOOL_ID_MAX - 1] = '\0';
 		rc = replay_slot(&r);
 	}
 	arena_fini(&r.arena);
@@ -180,25 +193,89 @@ replay_all(const struct spool *s, struct receipts_file *f)
 }
 
 int
-receipts_replay_blk(const struct spool *s)
+receipts_read_blk(const struct spool *s, struct receipts_file **ret)
 {
 	struct receipts_file *f;
-	int fd, rc = 0;
+	int fd = fsio_open_read(s->dirfd, RECEIPTS_FILE);
+	size_t used = 0;
 	ssize_t n;
 
-	if (!receipts_left_blk(s))
-		return 0;
-	fd = fsio_open_read(s->dirfd, RECEIPTS_FILE);
+	*ret = NULL;
 	if (fd < 0)
-		return fd;
+		return fd == -ENOENT ? 0 : fd;
 	f = MEM_NEW(struct receipts_file);
 	n = fsio_pread(fd, (char *)f, sizeof(*f), 0);
 	fsio_close(fd);
-	if (n < 0)
-		rc = (int)n;
-	else if (n == (ssize_t)sizeof(*f) &&
-		 memcmp(f->head.magic, RECEIPTS_MAGIC, sizeof(f->head.magic)) == 0)
-		rc = replay_all(s, f); /* else it was not finished, and nothing was delivered */
+	if (n != (ssize_t)sizeof(*f) ||
+	    memcmp(f->head.magic, RECEIPTS_MAGIC, sizeof(f->head.magic)) != 0) {
+		mem_free(f);
+		return n < 0 ? (int)n : 0;
+	}
+	for (size_t i = 0; i < RECEIPTS_SLOTS; i++) {
+		f->slot[i].id[SPOOL_ID_MAX - 1] = '\0';
+		if (f->slot[i].id[0] != '\0')
+			f->slot[used++] = f->slot[i];
+	}
+	if (used < RECEIPTS_SLOTS)
+		f->slot[used].id[0] = '\0';
+	*ret = f;
+	return 0;
+}
+
+static bool
+mark_slot(const struct receipts_file *f, const struct receipts_slot *slot,
+    const struct envelope *env, struct journal_left_entry *e)
+{
+	bool some = false;
+
+	for (size_t i = 0; i < env->rcpt_count; i++) {
+		size_t byte = 1 + i / JOURNAL_BITS;
+
+		if (byte >= e->units || !is_signed(f, slot, env->rcpt[i].offset))
+			continue;
+		e->map[byte] |= (char)(1u << i % JOURNAL_BITS);
+		some = true;
+	}
+	return some;
+}
+
+bool
+receipts_mark(const struct receipts_file *f, struct journal_left_entry *e)
+{
+	struct arena a = {0};
+	struct envelope env = {0};
+	struct reader *reader = NULL;
+	struct buf why;
+	bool some = false;
+
+	buf_init(&why, 512);
+	for (size_t i = 0; f && i < RECEIPTS_SLOTS && f->slot[i].id[0]; i++) {
+		if (strcmp(f->slot[i].id, e->id) != 0)
+			continue;
+		if (reader == NULL) {
+			reader = reader_open_bytes(e->file);
+			if (reader_envelope(reader, READER_QUEUE, &a, &env, &why) < 0)
+				break; /* for the queue manager to judge */
+		}
+		some |= mark_slot(f, &f->slot[i], &env, e);
+	}
+	if (reader)
+		reader_close(reader);
+	buf_fini(&why);
+	arena_fini(&a);
+	return some;
+}
+
+int
+receipts_replay_blk(const struct spool *s, const struct idset *young)
+{
+	struct receipts_file *f;
+	int rc = receipts_read_blk(s, &f);
+
+	if (rc == 0 && f)
+		rc = replay_all(s, f, young);
 	mem_free(f);
-	return rc == 0 ? fsio_unlink(s->dirfd, RECEIPTS_FILE) : rc;
+	if (rc == 0)
+		rc = fsio_unlink(s->dirfd, RECEIPTS_FILE);
+	return rc == -ENOENT ? 0 : rc;
 }

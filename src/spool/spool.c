@@ -343,6 +343,7 @@ spool_close(struct spool *s)
 	fsio_close(s->dirfd);
 	mem_free(s->directory);
 	mem_free(s->cache_used);
+	mem_free(s->intakes);
 	mem_free(s->last_id);
 	mem_free(s);
 }

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "internal.h"
+#include "receipts.h"
 #include "pp/runtime/loop.h"
 
 enum {
@@ -89,6 +90,7 @@ spool_lock(struct spool *s, pid_t *ret_holder)
 		return rc;
 	}
 	s->lock_fd = fd;
+	s->intakes = MEM_NEW(struct intakes_left);
 	spool_ids_keep(s);
 	return 0;
 }

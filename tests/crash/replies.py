@@ -17,6 +17,7 @@ from pp_scratch import TIMEOUT, Scratch
 EACH = int(os.environ.get("PENNYPOST_REPLY_KILLS", "0"))
 PLACES = {"reader": list(range(1, EACH + 1)) or [1, 2, 3, 5, 8],
           "others": list(range(1, EACH + 1)) or [1, 2, 4, 7, 11, 16, 22, 29, 37]}
+ANSWER_PLACES = {"reader": range(1, EACH or 13), "others": range(1, EACH or 20, 1 if EACH else 3)}
 WAYS = {"journal": {}, "files": {"journal": "no"}, "no_linger": {"journal_linger": "0"}}
 # More than fit into one note, one who wants to be told, and one who has to wait.
 MANY = [f"good{i}@dest.test" for i in range(5)]
@@ -134,3 +135,38 @@ def test_killed_before_its_file_has_gone_from_maildrop(scratch, shim, root, sink
     for mail in sink.mails:
         ids[mail.recipients[0]].add(mail.header("Received").rsplit("id ", 1)[1].split(";")[0])
     assert len(ids) == 2 and all(len(names) == 1 for names in ids.values()), ids
+
+
+@pytest.mark.parametrize("way", ["journal", "files"])
+def test_killed_before_sendmail_has_its_answer(scratch, shim, root, sink, way):
+    """Its mail may be in the queue or not; sendmail leaves it in maildrop, and it is sent once."""
+    system = pp_harness.Pennypost(scratch, **WAYS[way]).relay_to(sink)
+    plain, killed, in_doubt = system.env, 0, 0
+    for who, places in ANSWER_PLACES.items():
+        for place in places:
+            system.env = dict(plain, LD_PRELOAD=shim, FAULT_SPOOL=system.queue, FAULT_REPLY="it-is-handed-over",
+                              FAULT_AFTER=str(place), FAULT_WHO=who)
+            system.spawn()
+            system.env = plain
+            system.wait_ready()
+            system.must("sendmail", "-f", "sender@client.test", f"{who}{place}@dest.test",
+                        input="Subject: it-is-handed-over\n\nhello\n")
+            in_doubt += any(name.endswith("_") for name in system.queue_files("maildrop"))
+            system.process.terminate()
+            killed += system.wait_exit() == -9
+    system.start()
+    system.must("postqueue", "-f")
+    system.wait_removed(system.send("last@dest.test"))
+    wanted = {f"{who}{place}@dest.test" for who, places in ANSWER_PLACES.items() for place in places}
+    with sink.changed:
+        assert sink.changed.wait_for(
+            lambda: wanted <= {to for mail in sink.mails for to in mail.recipients}, TIMEOUT)
+    system.stop()
+    left = [path for path in system.queue_files()  # half a file is nobody's mail
+            if os.stat(os.path.join(system.queue, path)).st_mode & 0o700 == 0o700]
+    assert left == [] and killed > 5 and in_doubt > 2, (left, killed, in_doubt)
+    ids = {}
+    for mail in sink.mails:
+        ids.setdefault(mail.recipients[0], set()).add(
+            mail.header("Received").rsplit("id ", 1)[1].split(";")[0])
+    assert {to: names for to, names in ids.items() if len(names) > 1} == {}

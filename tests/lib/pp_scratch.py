@@ -16,6 +16,8 @@ import tempfile
 import threading
 import time
 
+import pytest
+
 TIMEOUT = float(os.environ.get("PENNYPOST_TEST_TIMEOUT") or
                 (180 if os.environ.get("PENNYPOST_SANITIZE") else 60))
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -167,6 +169,30 @@ def must(argv, **options):
     done = run(argv, **options)
     assert done.returncode == 0, f"{argv} exited {done.returncode}: {done.stderr}{done.stdout}"
     return done.stdout
+
+
+def small_disk(scratch, size):
+    """A file system of that size at a folder of its own."""
+    folder = scratch.dir("small")
+    done = run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "pennypost-test", folder])
+    if done.returncode != 0:
+        pytest.skip(f"cannot mount: {done.stderr.strip()}")
+    scratch.on_exit(lambda: must(["umount", "-l", folder]))
+    return folder
+
+
+def fill(folder, leave=0):
+    """Takes what is free there but for some bytes; returns the file that does."""
+    path = os.path.join(folder, "ballast")
+    with open(path, "wb", buffering=0) as file:
+        try:
+            while file.write(b"x" * 4096):
+                pass
+        except OSError:
+            pass
+    if leave:
+        os.truncate(path, max(0, os.stat(path).st_blocks * 512 - leave))
+    return path
 
 
 def is_root():

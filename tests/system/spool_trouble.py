@@ -10,32 +10,12 @@ import pp_harness
 import pp_peers
 import pp_spool
 import pytest
-from pp_scratch import must, run
+from pp_scratch import fill, must, run, small_disk
 
 
 @pytest.fixture
 def small(scratch, root):
-    """A file system of 3 MB at a folder of its own."""
-    folder = scratch.dir("small")
-    done = run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=755", "pennypost-test", folder])
-    if done.returncode != 0:
-        pytest.skip(f"cannot mount: {done.stderr.strip()}")
-    scratch.on_exit(lambda: must(["umount", "-l", folder]))
-    return folder
-
-
-def fill(folder, leave=0):
-    """Takes what is free but for some bytes."""
-    path = os.path.join(folder, "ballast")
-    with open(path, "wb", buffering=0) as file:
-        try:
-            while file.write(b"x" * 4096):
-                pass
-        except OSError:
-            pass
-    if leave:
-        os.truncate(path, max(0, os.stat(path).st_blocks * 512 - leave))
-    return path
+    return small_disk(scratch, "3m")
 
 
 def test_full_disk(scratch, sink, small):

@@ -138,6 +138,25 @@ def test_certificate_of_an_unknown_authority(scratch, sink, root, dns, ca):
     assert re.match(r"Server certificate not verified: .*issuer", said["text"])
 
 
+@pytest.mark.parametrize("level, name", [("secure", "smtp_tls_mandatory_protocols"),
+                                         ("may", "smtp_tls_protocols"), ("policy", None)])
+def test_no_version_of_tls_in_common(scratch, sink, root, dns, ca, level, name):
+    """In Postfix's words, OpenSSL's, and ours: what asks for which."""
+    old = pp_peers.Relay(scratch, sink, ca.issue(HOST), smtpd_tls_protocols="TLSv1.1",
+                         tls_medium_cipherlist="DEFAULT:@SECLEVEL=0").start()
+    policy = scratch.file("policy", f"[{HOST}]:{old.port} encrypt protocols=TLSv1.3\n")
+    system = sender(scratch, old, dns, ca, smtp_tls_security_level="may" if level == "policy" else level,
+                    smtp_tls_policy_maps=f"texthash:{policy}" if level == "policy" else None,
+                    smtp_tls_protocols=">=TLSv1.2", smtp_tls_mandatory_protocols=">=TLSv1.2",
+                    smtp_sasl_auth_enable="no")
+    want = ("the server has none of the versions that " +
+            (f"{name} asks for: >=TLSv1.2" if name else "the TLS policy asks for: protocols=TLSv1.3"))
+    said = deferred(system)
+    assert said["dsn"] == "4.7.5"
+    assert re.fullmatch(rf"Cannot start TLS: handshake failure: .*version.*: {want}", said["text"]), said["text"]
+    system.log.wait_for(rf"SSL_connect error to {HOST}\[127\.0\.0\.1\]:{old.port}: .*: {want}")
+
+
 @pytest.mark.parametrize("level", ["encrypt", "verify", "secure"])
 def test_no_starttls(scratch, sink, root, dns, ca, level):
     relay = pp_peers.Relay(scratch, sink, None, USERS).start()

@@ -81,6 +81,8 @@ void stream_start_tls(struct stream *s, struct tls_context *tls, const struct tl
 const struct tls_info *stream_tls(const struct stream *s);
 /* The reason of the last TLS trouble, for a log line. Never NULL. */
 const char *stream_tls_error(const struct stream *s);
+/* Is it that the two sides have no version of TLS in common? */
+bool stream_tls_error_is_version(const struct stream *s);
 /* A reference to the session for a later resume (client), or NULL. With TLS 1.3 it comes with the
  * first data after the handshake: ask late. */
 struct tls_session *stream_tls_session(const struct stream *s);

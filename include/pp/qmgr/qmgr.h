@@ -11,6 +11,7 @@
 
 struct qmgr;
 struct receipts;
+struct journal_kept;
 
 struct qmgr_agent {
 	const struct delivery_agent *agent;
@@ -29,6 +30,8 @@ struct qmgr_options {
 	size_t agent_count;
 	const char *rates_file;    /* NULL: limits of rates do not outlive the run */
 	struct receipts *receipts; /* or NULL: then a kill may deliver a little more twice */
+	struct journal_kept *kept; /* mail of the last run that no disk has room for, or NULL; the
+				    * caller's until qmgr_free */
 };
 
 struct qmgr *qmgr_new(const struct qmgr_options *o);

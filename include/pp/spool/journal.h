@@ -27,8 +27,8 @@ struct journal_options {
 	int64_t message_limit; /* bytes of a message's queue file; a longer one becomes a file */
 };
 
-/* At start, when journal_replay_blk has emptied it. Segments are made when they are needed, on
- * `loop`, on which nothing else may run: it blocks. */
+/* At start, when journal_replay_blk has emptied it, or journal_adopt_blk follows. Segments are made
+ * when they are needed, on `loop`, on which nothing else may run: it blocks. */
 struct journal *journal_new(struct spool *s, struct loop *loop, const struct journal_options *o);
 /* When all loops have ended: messages that are still in it become files in incoming/, the segments
  * are removed. On an error they stay for the next start. */
@@ -77,7 +77,23 @@ void journal_leave(struct journal_mail *m);
 bool journal_is_left_blk(const struct spool *s);
 /* Under the spool's lock, with no journal open: what such a run left becomes files in incoming/,
  * its finished recipients marked; then the segments are removed. Returns how many messages, or the
- * first -errno: then all segments stay, and nothing is lost. uid, gid: whose the files are to be
- * when this process is root, or -1. A segment whose head is damaged, or of another version, is
- * renamed to N.damaged: *ret_damaged, which may be NULL, says how many. Then the receipts. */
+ * first -errno: then all is as it was. uid, gid: whose the files are to be when this process is
+ * root, or -1. A segment whose head is damaged, or of another version, is renamed to N.damaged:
+ * *ret_damaged, which may be NULL, says how many. Then the receipts. */
 int64_t journal_replay_blk(const struct spool *s, uid_t uid, gid_t gid, unsigned *ret_damaged);
+
+/* Where a full disk has no room for these files (-ENOSPC, -EDQUOT) the journal goes on being where
+ * that mail is. First, in the place of the replay: what is in a file, or was received, is marked.
+ * Returns how many messages are left, or -errno. */
+int64_t journal_put_in_order_blk(const struct spool *s);
+/* Then, before the loop of the new journal begins: its oldest segments are those. A segment that
+ * cannot be opened stays for journal_close; the first such -errno is returned. */
+struct journal_kept;
+int journal_adopt_blk(struct journal *j, struct journal_kept **ret);
+/* And the mail of the next segment, as it arrives when it is new; `each` owns it. 1, 0 = that was
+ * all, or -errno: the rest of that segment stays for journal_close. One thread at a time. */
+struct spool_arrival;
+int journal_kept_next_blk(
+    struct journal_kept *k, void (*each)(void *ctx, struct spool_arrival *a), void *ctx);
+/* What was not taken stays for journal_close. NULL is taken. */
+void journal_kept_free(struct journal_kept *k);

@@ -43,14 +43,23 @@ void receipt_drop(struct receipt *r);
 struct intake;
 /* The loop of pickup. It becomes the message of this id. NULL when there is no room. */
 struct intake *intake_new(struct spool *s, const char *file, const struct stat *st, const char *id);
+/* Mail that a user's sendmail hands over, and of which it has not heard yet what became: should
+ * that be never it leaves the same in maildrop, in a file of that name, which no new id can be. */
+void intake_handed_name(const char *id, char file[SPOOL_ID_MAX]);
+struct intake *intake_handed(struct spool *s, uid_t uid, const char *id);
+/* Is `file` of this user what the last run had taken without saying so? Then it is to be removed.
+ */
+bool intake_was_handed(struct spool *s, uid_t uid, const char *file);
 /* The message is committed, and nobody has been told of it yet. NULL is taken. */
 void intake_done(struct intake *h);
-/* The file is gone, or stays one. NULL is taken. */
+/* The file is gone, or stays one; or the client has been told. NULL is taken. */
 void intake_drop(struct intake *h);
 
 /* Did a run that was killed leave any? */
 bool receipts_left_blk(const struct spool *s);
 /* Under the spool's lock: recipients who have signed are marked done in the queue files, wherever
- * these are now; who asked for a notice of success gets it. Files of maildrop whose message is
- * committed are removed. Then the receipts are. */
-int receipts_replay_blk(const struct spool *s);
+ * these are now; who asked for a notice of success gets it, if the disk has room for one. Files of
+ * maildrop whose message is committed, in a file or among the young that stay in the journal (NULL
+ * = none), are removed. Then the receipts are. */
+struct idset;
+int receipts_replay_blk(const struct spool *s, const struct idset *young);

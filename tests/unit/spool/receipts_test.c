@@ -65,7 +65,7 @@ kill_and_replay(struct fixture *f)
 
 	receipts_free(f->receipts);
 	assert_true(receipts_left_blk(f->spool));
-	assert_int_equal(receipts_replay_blk(f->spool), 0);
+	assert_int_equal(receipts_replay_blk(f->spool, NULL), 0);
 	assert_false(receipts_left_blk(f->spool));
 	load(f);
 	for (unsigned i = 0; i < RCPTS; i++)
@@ -163,7 +163,7 @@ ids_go_on_behind_those_of_before(void **state)
 	receipts_free(f.receipts);
 	spool_close(f.spool); /* without the lock: as if killed */
 	f.spool = spool_dir_open(f.dir, false, 0);
-	assert_int_equal(receipts_replay_blk(f.spool), 0);
+	assert_int_equal(receipts_replay_blk(f.spool, NULL), 0);
 	spool_id_new(f.spool, after);
 	assert_string_equal(before + 5, "EE6B2800");
 	assert_string_equal(after + 5, "EE6B2800");
