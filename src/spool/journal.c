@@ -247,7 +247,7 @@ note_error(struct journal *j, int rc)
 static void
 fail(struct journal *j, int rc)
 {
-	struct journal_run *r = &j->run;
+	struct journal_run *r = j->run;
 	struct segment *g = j->head;
 
 	for (size_t i = 0; i < r->n; i++) {
@@ -288,7 +288,7 @@ marks_write(struct timer *t)
 static int
 run_write(struct journal *j, struct segment *g)
 {
-	struct journal_run *r = &j->run;
+	struct journal_run *r = j->run;
 	off_t at = segment_offset(r->first);
 	int rc;
 
@@ -307,7 +307,7 @@ run_write(struct journal *j, struct segment *g)
 static void
 run_end(struct journal *j)
 {
-	struct journal_run *r = &j->run;
+	struct journal_run *r = j->run;
 	struct segment *g = j->head;
 	int rc;
 
@@ -341,7 +341,7 @@ head_full(struct journal *j)
 static void
 put(struct journal *j, struct journal_commit *c, uint32_t units)
 {
-	struct journal_run *r = &j->run;
+	struct journal_run *r = j->run;
 	struct segment *g = j->head;
 	struct str id = str_of(c->id), file = c->bytes->bytes;
 	size_t i = r->n++, head = sizeof(r->entry[0].head) + id.n;
@@ -371,7 +371,7 @@ place(struct journal *j, struct journal_commit *c)
 	uint32_t units = journal_entry_units(strlen(c->id), c->bytes->bytes.n, c->rcpt_count);
 	int rc = units == 0 ? -EFBIG : 0;
 
-	if (j->run.n == JOURNAL_BATCH)
+	if (j->run->n == JOURNAL_BATCH)
 		run_end(j);
 	if (j->head && units > JOURNAL_UNITS - j->head->next)
 		head_full(j);
@@ -395,6 +395,8 @@ flush_run(struct post *p)
 	j->is_waiting = false;
 	j->waiting = NULL;
 	j->last = &j->waiting;
+	if (j->run == NULL)
+		j->run = MEM_NEW(struct journal_run);
 	while (c != NULL) {
 		struct post *next = c->next;
 
@@ -438,6 +440,7 @@ journal_close(struct journal *j)
 		segment_free(g);
 	}
 	n = journal_replay_blk(j->spool, (uid_t)-1, (gid_t)-1, NULL);
+	mem_free(j->run);
 	mem_free(j);
 	return n < 0 ? (int)n : 0;
 }

@@ -21,9 +21,8 @@ struct receipts {
 	struct spool *spool;
 	struct receipts_file *file;
 	struct receipt *free;
-	size_t used; /* slots that were ever given out */
+	unsigned used; /* slots that were ever given out */
 	struct counter *ids;
-	struct receipt of[RECEIPTS_SLOTS]; /* by slot */
 };
 
 uint64_t
@@ -171,19 +170,25 @@ receipts_new_blk(struct spool *s, struct receipts **ret)
 void
 receipts_free(struct receipts *rs)
 {
+	struct receipt *r;
+
 	if (rs == NULL)
 		return;
 	counter_next(rs->ids, counter_next(rs->spool->last_id, 0));
 	rs->spool->last_id = rs->ids;
 	rs->spool->receipts = NULL;
 	munmap(rs->file, sizeof(*rs->file));
+	while ((r = rs->free) != NULL) {
+		rs->free = r->next;
+		mem_free(r);
+	}
 	mem_free(rs);
 }
 
 static struct receipts_slot *
 slot_of(const struct receipt *r)
 {
-	return &r->all->file->slot[r - r->all->of];
+	return &r->all->file->slot[r->slot];
 }
 
 static struct receipt *
@@ -191,12 +196,14 @@ take(struct receipts *rs)
 {
 	struct receipt *r = rs->free;
 
-	if (r)
+	if (r) {
 		rs->free = r->next;
-	else if (rs->used < RECEIPTS_SLOTS)
-		r = &rs->of[rs->used++];
-	if (r)
-		*r = (struct receipt){.all = rs};
+		r->next = r->more = NULL;
+	} else if (rs->used < RECEIPTS_SLOTS) {
+		r = MEM_NEW(struct receipt);
+		r->all = rs;
+		r->slot = rs->used++;
+	}
 	return r;
 }
 

@@ -64,7 +64,7 @@ struct journal {
 	struct post flush;
 	struct timer marks;
 	bool is_marks_due;
-	struct journal_run run;
+	struct journal_run *run; /* from the first commit on */
 };
 
 static inline char *
