@@ -143,12 +143,13 @@ class Sink:
                     return
                 if reply is None or reply[0] == "2":
                     self._note(Mail(connection, sender, recipients, data if self.keep else b""))
-                for recipient in recipients if self.each else ():
-                    reply = self.each(recipient)
-                    if reply == "":
-                        await writer.drain()
-                        return
-                    say(reply)
+                replies = [self.each(recipient) for recipient in recipients if self.each]
+                until = replies.index("") if "" in replies else len(replies)
+                if until:  # together, so that no client may count on one at a time
+                    say("\r\n".join(replies[:until]))
+                if until < len(replies):
+                    await writer.drain()
+                    return
                 if not self.each:
                     say(reply or "250 2.0.0 Ok")
                 sender, recipients = None, []
