@@ -133,8 +133,8 @@ is_out_of_step(const struct smtp_job *j)
 {
 	struct str more = stream_in(j->session->stream);
 
-	return j->session->state == SMTP_DOT && reply_class(&j->session->reply) == 2 &&
-	       more.n > 0 && !str_starts(more, STR("421"));
+	return !j->svc->is_lmtp && j->session->state == SMTP_DOT &&
+	       reply_class(&j->session->reply) == 2 && more.n > 0 && !str_starts(more, STR("421"));
 }
 
 bool

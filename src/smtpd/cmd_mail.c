@@ -55,14 +55,24 @@ smtpd_refuse_param(struct smtpd_session *s, enum esmtp_error e, struct str bad)
 		smtpd_reply_status(s, &st);
 }
 
+/* Without SMTPUTF8 a domain is ASCII, always, as for Postfix; of the local part that is another
+ * question. */
+bool
+smtpd_is_undeclared_domain(const struct smtpd_session *s, const char *address)
+{
+	struct str local, domain;
+
+	return !s->t.mail.smtputf8 && address_split(str_of(address), &local, &domain) &&
+	       utf8_has_8bit(domain);
+}
+
 /* strict_smtputf8: RFC 6531 3.5 to the letter. */
 bool
 smtpd_is_undeclared_utf8(const struct smtpd_session *s, const char *address)
 {
 	const struct params *p = s->setup->p;
 
-	return p->smtputf8_enable && p->strict_smtputf8 && !s->t.mail.smtputf8 &&
-	       utf8_has_8bit(str_of(address));
+	return p->strict_smtputf8 && !s->t.mail.smtputf8 && utf8_has_8bit(str_of(address));
 }
 
 /* strict_rfc821_envelopes: RFC 5321 4.1.2, the path is in angle brackets, right behind the colon.
@@ -117,6 +127,8 @@ parse(struct smtpd_session *s, struct str args)
 	t->mail.address = path.address;
 	t->sender_text = address_quoted(&t->arena, str_of(path.address));
 	if (t->sender_text == NULL)
+		return refuse(s, "501 5.1.7 Bad sender address syntax");
+	if (smtpd_is_undeclared_domain(s, path.address))
 		return refuse(s, "501 5.1.7 Bad sender address syntax");
 	if (smtpd_is_undeclared_utf8(s, path.address))
 		return refuse(s, "553 5.6.7 Must declare SMTPUTF8 to send unicode address");

@@ -167,6 +167,8 @@ set_rcpt(struct smtpd_session *s, const char *address)
 	t->rcpt_text = address[0] ? address_quoted(&t->arena, str_of(address)) : NULL;
 	if (t->rcpt_text == NULL)
 		return bad(s, "501 5.1.3 Bad recipient address syntax");
+	if (smtpd_is_undeclared_domain(s, address))
+		return bad(s, "501 5.1.3 Bad recipient address syntax");
 	if (smtpd_is_undeclared_utf8(s, address))
 		return bad(s, "553 5.6.7 Must declare SMTPUTF8 to send unicode address");
 	return CMD_OK;

@@ -251,6 +251,7 @@ enum cmd_result smtpd_cmd_mail(struct smtpd_session *s, struct str args);
 /* cmd_mail.c, for RCPT too. */
 void smtpd_refuse_param(struct smtpd_session *s, enum esmtp_error e, struct str bad);
 bool smtpd_is_undeclared_utf8(const struct smtpd_session *s, const char *address);
+bool smtpd_is_undeclared_domain(const struct smtpd_session *s, const char *address);
 bool smtpd_is_loose_path(const struct smtpd_session *s, struct str args);
 enum cmd_result smtpd_cmd_rcpt(struct smtpd_session *s, struct str args);
 enum cmd_result smtpd_cmd_data(struct smtpd_session *s, struct str args);

@@ -99,7 +99,7 @@ class Sink:
         writer.close()
 
     async def _talk(self, reader, writer, connection):
-        sender, recipients = None, []
+        sender, recipients, chunks = None, [], []
 
         def say(text):
             writer.write(text.encode() + b"\r\n")
@@ -125,21 +125,31 @@ class Sink:
             good = reply is None or reply[0] in "23"
             if verb == "RCPT" and sender is None and good:
                 reply, good = "503 5.5.1 MAIL first", False
-            if verb == "DATA" and good and recipients:
+            data = None
+            if verb == "BDAT":  # with CHUNKING among the extensions
+                size, *last = argument.split()
+                chunks.append(await reader.readexactly(int(size)))
+                if not recipients or not last:
+                    say("250 2.0.0 go on" if recipients else "503 5.5.1 RCPT first")
+                    continue
+                data, chunks = b"".join(chunks), []
+            elif verb == "DATA" and good and recipients:
                 say(reply or "354 go on")
                 await writer.drain()
                 data = await self._content(reader)
+            if data is not None:
                 reply = own("DOT", data)
                 if reply == "":
                     return
                 if reply is None or reply[0] == "2":
                     self._note(Mail(connection, sender, recipients, data if self.keep else b""))
-                for recipient in recipients if self.each else ():
-                    reply = self.each(recipient)
-                    if reply == "":
-                        await writer.drain()
-                        return
-                    say(reply)
+                replies = [self.each(recipient) for recipient in recipients if self.each]
+                until = replies.index("") if "" in replies else len(replies)
+                if until:  # together, so that no client may count on one at a time
+                    say("\r\n".join(replies[:until]))
+                if until < len(replies):
+                    await writer.drain()
+                    return
                 if not self.each:
                     say(reply or "250 2.0.0 Ok")
                 sender, recipients = None, []
@@ -149,7 +159,7 @@ class Sink:
             elif verb == "RCPT" and good:
                 recipients.append(_address(argument))
             elif verb in ("EHLO", "LHLO", "HELO", "RSET"):
-                sender, recipients = None, []
+                sender, recipients, chunks = None, [], []
             if reply is not None:
                 say(reply)
             elif verb == ("LHLO" if self.each else "EHLO"):

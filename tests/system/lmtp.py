@@ -30,7 +30,9 @@ def system(scratch, nexthop, name="pp", **main):
 def test_a_reply_for_each_recipient(scratch, by):
     path = os.path.join(scratch.path, "pp-spool" if by == "relative" else "", "lmtp.sock")
     os.makedirs(os.path.dirname(path), exist_ok=True)
+    chunks = ["CHUNKING"] if by == "unix" else []
     server = pp_peers.Sink(scratch, path=None if by == "inet" else path,
+                    extensions=["PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", *chunks],
                     each=lambda rcpt: reply(rcpt.split("@")[0].rstrip("0123456789")).format(rcpt),
                     answer=lambda verb, arg: "550 5.1.1 no such user"
                     if verb == "RCPT" and "nobody" in arg else None)
@@ -59,6 +61,8 @@ def test_a_reply_for_each_recipient(scratch, by):
           host + r" said: 550 5\.1\.1 no such user \(in reply to RCPT TO command\)")
     s.wait_deferred(queue_id)
     assert [verb for _, verb, _ in server.commands if verb in ("EHLO", "HELO", "LHLO")] == ["LHLO"]
+    assert [verb for _, verb, _ in server.commands if verb in ("BDAT", "DATA")] == [
+        "BDAT" if chunks else "DATA"]
     # The connection is kept: the next mail comes over it.
     s.send("ok3@box.test")
     s.log.wait_for(r"to=<ok3@box\.test>, .*conn_use=2, .*status=sent")

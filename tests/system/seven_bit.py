@@ -77,9 +77,9 @@ SHAPES = {
 }
 
 
-def arrived(scratch, kind):
-    sink = pp_peers.Sink(scratch, extensions=("PIPELINING", "SIZE 0"))
-    system = kind(scratch).relay_to(sink).start()
+def arrived(scratch, kind, *extensions, **main):
+    sink = pp_peers.Sink(scratch, extensions=("PIPELINING", "SIZE 0", *extensions))
+    system = kind(scratch, **main).relay_to(sink).start()
     client = system.client()
     client.ehlo()
     for number, text in enumerate(SHAPES.values()):
@@ -91,9 +91,22 @@ def arrived(scratch, kind):
     mails = {}
     for mail in sink.wait(len(SHAPES)):
         number = int(mail.recipients[0][4:].partition("@")[0])
-        text = mail.data[mail.data.index(b"From: a@client.test"):]
+        text = mail.data[mail.data.index(b"From: "):]
         mails[list(SHAPES)[number]] = text
+    assert ("BDAT" in [verb for _, verb, _ in sink.commands]) == ("CHUNKING" in extensions)
     return mails
+
+
+def test_in_chunks(scratch):
+    """The same bytes by BDAT as by DATA, whatever is done to them on the way."""
+    main = {"smtp_header_checks": f"regexp:{scratch.file('checks', '/^Subject/ PREPEND X-Seen: yes')}",
+            "smtp_generic_maps": "inline:{{ a@client.test = public@client.test }}",
+            "smtp_line_length_limit": "200"}
+    SHAPES["large"] = PLAIN + "\n" + (".\n..\n" + "\xe9" * 500 + "\n") * 200
+    want = arrived(scratch, pp_harness.Pennypost, **main)
+    assert arrived(scratch, pp_harness.Pennypost, "CHUNKING", name="chunks", **main) == want
+    del SHAPES["large"]
+    assert len(want["large"]) > 70000  # more than one chunk
 
 
 def test_as_postfix_converts(scratch):
