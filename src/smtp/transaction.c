@@ -85,6 +85,7 @@ print_command(struct smtp_job *j, size_t i)
 				? "<>"
 				: NULL,
 		    .smtputf8 = (d->utf8 & UTF8_REQUESTED) != 0,
+		    .is_bare = !j->svc->p->smtp_quote_rfc821_envelope,
 		};
 
 		return esmtp_print_mail(out, &m, ext) == 0;
@@ -94,7 +95,8 @@ print_command(struct smtp_job *j, size_t i)
 		const struct recipient *r = &d->rcpt[at].rcpt;
 		struct esmtp_rcpt er = {.address = j->mapped ? j->mapped[at + 1] : r->address,
 		    .notify = r->notify,
-		    .orcpt = orcpt_of(j, r)};
+		    .orcpt = orcpt_of(j, r),
+		    .is_bare = !j->svc->p->smtp_quote_rfc821_envelope};
 
 		return esmtp_print_rcpt(out, &er, ext) == 0;
 	}
@@ -254,7 +256,7 @@ lmtp_dot_replied(struct smtp_job *j)
 	j->t.is_answered[i] = true;
 	smtp_job_decide(j, j->t.rcpt[i], &st);
 	if (++j->t.answered < j->t.accepted)
-		stream_deadline(ss->stream, j->svc->p->smtp_data_done_timeout);
+		smtp_session_deadline(ss, j->svc->p->smtp_data_done_timeout);
 	else
 		leave(j, false, SMTP_TROUBLE_MESSAGE);
 }

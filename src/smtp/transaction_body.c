@@ -146,7 +146,7 @@ send_body(struct smtp_job *j)
 
 	do {
 		if (stream_full(st)) {
-			stream_deadline(st, transfer_time(j));
+			smtp_session_deadline(j->session, transfer_time(j));
 			stream_flush(st);
 			if (stream_full(st))
 				return;
@@ -184,7 +184,7 @@ smtp_transaction_body(struct smtp_job *j)
 	size_t limit = (size_t)j->svc->p->smtp_line_length_limit;
 
 	smtp_session_move(j->session, SMTP_BODY);
-	stream_deadline(j->session->stream, j->svc->p->smtp_data_xfer_timeout);
+	smtp_session_deadline(j->session, j->svc->p->smtp_data_xfer_timeout);
 	dot_encoder_init(&j->t.encoder, limit);
 	j->t.content = smtp_content_new(j, !(j->session->ehlo.ext & ESMTP_8BITMIME), on_content);
 	j->t.body = body_open(
