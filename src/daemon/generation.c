@@ -81,7 +81,7 @@ tell_place(
 	struct arena a = {0};
 	const char *name = arena_str(&a, word), *origin = "default";
 
-	if (param_find(word) != NULL) {
+	if (config_default(cfg, name) != NULL) {
 		origin = config_origin(cfg, name);
 		svc = row_of(cfg, svc, name);
 	} else if (!str_starts(text, STR("listen on "))) {
@@ -173,6 +173,8 @@ compile(struct config *cfg, struct spool *spool, const struct generation *old, b
 	rc = route_new(cfg, &g->cleanup.route, &err);
 	if (rc == 0)
 		rc = smtp_setup_new_blk(cfg, &g->smtp, &err);
+	if (rc == 0)
+		rc = qmgr_check(cfg, &err);
 	if (rc == 0)
 		rc = rights_compile(g, &err);
 	if (rc == 0)

@@ -135,6 +135,15 @@ delivery_settle(struct delivery *d, struct delivery_rcpt *r, const struct status
 	if (st->cls == STATUS_OK)
 		delivery_taken(d, r);
 	r->status = status_copy(&d->arena, st);
+	if (d->filter)
+		delivery_filter(d, r);
+	else
+		delivery_settled(d, r);
+}
+
+void
+delivery_settled(struct delivery *d, struct delivery_rcpt *r)
+{
 	delivery_log(d, r, d->program ? d->program : d->transport);
 	r->logged = true;
 }
@@ -160,5 +169,8 @@ delivery_done(struct delivery *d)
 {
 	for (size_t i = 0; i < d->rcpt_count; i++)
 		PP_ASSERT(d->rcpt[i].status.cls != STATUS_NONE);
+	d->is_done = true;
+	if (d->filtering > 0)
+		return;
 	post_to(d->home, &d->post, arrive_home);
 }

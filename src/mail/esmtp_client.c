@@ -46,6 +46,16 @@ add_encoded(
 	buf_fini(&b);
 }
 
+/* The address as a command has it; or as it is, for servers that cannot do with quotes. What would
+ * end the command is quoted all the same. */
+static int
+add_address(struct buf *to, const char *address, bool is_bare)
+{
+	for (const char *p = address; *p && is_bare; p++)
+		is_bare = (unsigned char)*p >= ' ' && *p != 0x7f && *p != '<' && *p != '>';
+	return is_bare ? buf_adds(to, address) : address_quote(to, str_of(address));
+}
+
 int
 esmtp_print_mail(struct buf *to, const struct esmtp_mail *m, unsigned ext)
 {
@@ -54,7 +64,7 @@ esmtp_print_mail(struct buf *to, const struct esmtp_mail *m, unsigned ext)
 
 	buf_init(&b, COMMAND_MAX);
 	buf_adds(&b, "MAIL FROM:<");
-	rc = address_quote(&b, str_of(m->address));
+	rc = add_address(&b, m->address, m->is_bare);
 	buf_addc(&b, '>');
 	if ((ext & ESMTP_SIZE) && m->size >= 0)
 		buf_printf(&b, " SIZE=%lld", (long long)m->size);
@@ -102,7 +112,7 @@ esmtp_print_rcpt(struct buf *to, const struct esmtp_rcpt *r, unsigned ext)
 
 	buf_init(&b, COMMAND_MAX);
 	buf_adds(&b, "RCPT TO:<");
-	rc = address_quote(&b, str_of(r->address));
+	rc = add_address(&b, r->address, r->is_bare);
 	buf_addc(&b, '>');
 	if ((ext & ESMTP_DSN) && (r->notify & 15)) {
 		buf_adds(&b, " NOTIFY");

@@ -17,7 +17,7 @@ struct share {
 
 struct assignment {
 	struct qmgr_entry_list made;
-	struct qmgr_message *message;
+	struct qmgr_slice *slice;
 	struct share *shares; /* few: one per transport */
 };
 
@@ -29,7 +29,7 @@ job_of(struct assignment *a, struct qmgr_transport *t)
 	while (s && s->transport != t)
 		s = s->next;
 	if (s == NULL) {
-		s = ARENA_NEW(&a->message->arena, struct share);
+		s = ARENA_NEW(&a->slice->arena, struct share);
 		s->transport = t;
 		s->next = a->shares;
 		a->shares = s;
@@ -40,19 +40,21 @@ job_of(struct assignment *a, struct qmgr_transport *t)
 static struct qmgr_entry *
 entry_new(struct assignment *a, struct qmgr_destination *dest, size_t room)
 {
-	struct qmgr_message *m = a->message;
-	struct qmgr_entry *e = ARENA_NEW(&m->arena, struct qmgr_entry);
+	struct qmgr_slice *s = a->slice;
+	struct qmgr_entry *e = ARENA_NEW(&s->arena, struct qmgr_entry);
 
-	e->message = m;
+	e->message = s->m;
+	e->slice = s;
 	e->dest = dest;
 	e->room = room;
-	e->rcpt = arena_alloc(&m->arena, room * sizeof(struct recipient *));
-	e->sibling = m->entries;
-	m->entries = e;
+	e->rcpt = arena_alloc(&s->arena, room * sizeof(struct recipient *));
+	e->sibling = s->entries;
+	s->entries = e;
+	s->held++;
 	e->s.job = job_of(a, dest->transport);
 	e->s.job->size++;
 	dest->pins++;
-	m->open_entries++;
+	s->m->open_entries++;
 	TAILQ_INSERT_TAIL(&a->made, e, link);
 	return e;
 }
@@ -90,13 +92,26 @@ make_entries(struct assignment *a, const struct routed *to, size_t n)
 		if (e == NULL || e->dest != to[i].dest || e->n == e->room)
 			e = entry_new(a, to[i].dest, limit > 0 && limit < left ? limit : left);
 		e->rcpt[e->n++] = to[i].rcpt;
+		e->dest->transport->in_memory++;
 	}
+}
+
+/* Which transport has no room for more of this message's recipients? */
+static const char *
+full_transport(const struct assignment *a)
+{
+	const struct qmgr_message *m = a->slice->m;
+
+	for (const struct share *s = a->shares; m->rest_of.left > 0 && s != NULL; s = s->next)
+		if (s->transport->in_memory >= s->transport->memory_limit)
+			return arena_strdup(&a->slice->m->arena, s->transport->name);
+	return NULL;
 }
 
 /* The recipients that are left, and the way of each. */
 struct routing {
 	struct lane_job job;
-	struct qmgr_message *m;
+	struct qmgr_slice *slice;
 	struct route *route;
 	struct arena arena;
 	const char *sender;
@@ -109,8 +124,8 @@ struct routing {
 static void
 assign(struct routing *x)
 {
-	struct qmgr_message *m = x->m;
-	struct assignment a = {.message = m};
+	struct qmgr_message *m = x->slice->m;
+	struct assignment a = {.slice = x->slice};
 	struct routed *to = arena_alloc(&x->arena, (x->n + 1) * sizeof(*to));
 	struct qmgr_entry *e;
 
@@ -120,6 +135,7 @@ assign(struct routing *x)
 	if (x->n > 1)
 		qsort(to, x->n, sizeof(*to), by_destination);
 	make_entries(&a, to, x->n);
+	m->full = full_transport(&a);
 	while ((e = TAILQ_FIRST(&a.made)) != NULL) {
 		struct qmgr_destination *d = e->dest;
 		struct qmgr_transport *t = d->transport;
@@ -148,18 +164,27 @@ routing_work(struct lane_job *job)
 	find_ways_blk(PP_CONTAINER(job, struct routing, job));
 }
 
+/* The message may be gone after it. */
+static void
+assigned(struct qmgr_slice *s)
+{
+	struct qmgr_message *m = s->m;
+
+	qmgr_slice_release(s);
+	qmgr_message_entry_done(m);
+}
+
 static void
 routing_done(struct lane_job *job)
 {
 	struct routing *x = PP_CONTAINER(job, struct routing, job);
-	struct qmgr_message *m = x->m;
+	struct qmgr_message *m = x->slice->m;
 	struct qmgr *q = m->q;
 
 	q->jobs--;
-	if (!qmgr_super_loaded(m)) { /* ordered meanwhile: nothing is begun */
+	if (!qmgr_super_loaded(x->slice)) /* ordered meanwhile: nothing is begun */
 		assign(x);
-		qmgr_message_entry_done(m);
-	}
+	assigned(x->slice);
 	route_unref(x->route);
 	arena_fini(&x->arena);
 	mem_free(x);
@@ -167,18 +192,19 @@ routing_done(struct lane_job *job)
 }
 
 static void
-gather(struct routing *x, struct qmgr_message *m)
+gather(struct routing *x, struct qmgr_slice *s)
 {
-	size_t room = m->envelope.rcpt_count + 1;
+	struct qmgr_message *m = s->m;
+	size_t room = s->n + 1;
 
-	x->m = m;
+	x->slice = s;
 	x->route = m->q->epoch->setup.route;
 	x->sender = m->envelope.sender;
 	x->rcpt = arena_alloc(&x->arena, room * sizeof(struct recipient *));
 	x->address = arena_alloc(&x->arena, room * sizeof(const char *));
 	x->hop = arena_alloc(&x->arena, room * sizeof(*x->hop));
-	for (size_t i = 0; i < m->envelope.rcpt_count; i++) {
-		struct recipient *r = &m->envelope.rcpt[i];
+	for (size_t i = 0; i < s->n; i++) {
+		struct recipient *r = &s->rcpt[i];
 
 		if (r->done)
 			continue;
@@ -188,24 +214,23 @@ gather(struct routing *x, struct qmgr_message *m)
 }
 
 void
-qmgr_assign(struct qmgr_message *m)
+qmgr_assign(struct qmgr_slice *s)
 {
-	struct qmgr *q = m->q;
+	struct qmgr *q = s->m->q;
 
-	m->open_entries = 1;
 	if (route_is_static(q->epoch->setup.route)) {
 		struct routing x = {0};
 
-		gather(&x, m);
+		gather(&x, s);
 		find_ways_blk(&x);
 		assign(&x);
 		arena_fini(&x.arena);
-		qmgr_message_entry_done(m);
+		assigned(s);
 		return;
 	}
 	struct routing *x = MEM_NEW(struct routing);
 
-	gather(x, m);
+	gather(x, s);
 	route_ref(x->route);
 	q->jobs++;
 	lane_run(q->o.slow, route_lane_key(x->route), &x->job, routing_work, routing_done);

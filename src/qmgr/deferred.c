@@ -104,6 +104,7 @@ qmgr_deferred_retry(struct qmgr *q, struct qmgr_deferred *d)
 {
 	int64_t now = qmgr_now();
 
+	d->is_flushed = true;
 	if (d->when > now)
 		index_move(&q->index, d, now);
 	if (index_first(&q->index) == d)
@@ -199,6 +200,8 @@ qmgr_deferred_due(struct qmgr *q)
 		m = qmgr_message_load(q, index_id(d), QUEUE_DEFERRED, NULL);
 		if (m && d->waits_for)
 			qmgr_waiting_comes(m, d);
+		if (m)
+			m->is_flushed = d->is_flushed;
 		qmgr_deferred_drop(q, d);
 	}
 	if (held == HOLDS_AT_ONCE && !q->is_due_posted) {
@@ -213,6 +216,9 @@ void
 qmgr_deferred_flush(struct qmgr *q)
 {
 	index_all_due(&q->index, qmgr_now());
+	for (uint32_t i = 0; i < index_slots(&q->index); i++)
+		if (index_at(&q->index, i) != NULL)
+			index_at(&q->index, i)->is_flushed = true;
 	qmgr_deferred_due(q);
 }
 

@@ -133,9 +133,11 @@ qmgr_defer_entry(struct qmgr_entry *e, const struct status *why)
 		struct delivery_rcpt r = {.rcpt = *e->rcpt[i], .status = *why};
 
 		delivery_log(&d, &r, "error");
-		qmgr_message_result(m, e->rcpt[i], why);
+		qmgr_message_result(e->slice, e->rcpt[i], why);
 	}
 	arena_fini(&d.arena);
+	qmgr_slice_entry_over(e);
+	qmgr_slice_release(e->slice);
 	qmgr_message_entry_done(m);
 }
 
@@ -234,7 +236,7 @@ refuse(struct qmgr_destination *d, struct qmgr_entry *e)
 		    strcmp(t->service->command, "local") == 0
 			? "; set mydestination and local_transport so that mail goes to a relay"
 			: "");
-	else if (t->deferred_by_config)
+	else if (t->deferred_by_config && !e->message->is_flushed)
 		st = status_make(&a, STATUS_TEMP, 3, 2, "deferred transport");
 	else
 		return false;
@@ -256,13 +258,4 @@ qmgr_destination_add(struct qmgr_destination *d, struct qmgr_entry *e)
 	}
 	qmgr_speed_began(d, loop_now(d->q->loop));
 	schedule_add(&d->s, &e->s, e->s.job, loop_now(d->q->loop));
-}
-
-void
-qmgr_destination_remove(struct qmgr_entry *e)
-{
-	struct qmgr_destination *d = e->dest;
-
-	schedule_remove(&e->s);
-	qmgr_destination_release(d);
 }

@@ -103,6 +103,8 @@ delivery_new(struct qmgr_destination *dest, void (*done)(struct delivery *d), vo
 	d->config = &t->epoch->setup.config->snap;
 	snap_ref(d->config);
 	d->service = t->service;
+	d->filter = t->filter;
+	d->slow = dest->q->o.slow;
 	d->relay = "none";
 	d->home = dest->q->loop;
 	d->done = done;

@@ -5,6 +5,8 @@
  * done, so a running delivery never sees its settings change under it.
  */
 #include "internal.h"
+#include "pp/config/settings.h"
+#include "pp/map/map.h"
 
 static bool
 in_list(const char *list, const char *word)
@@ -37,13 +39,43 @@ agent_find(const struct qmgr *q, const char *command)
 	return NULL;
 }
 
+/* The table of a row, and which parameter it is; "" = none, as with error and discard of Postfix.
+ */
+static const char *
+filter_of(const struct service *s, const char **ret_name)
+{
+	bool is_lmtp = s && strcmp(s->command, "lmtp") == 0;
+
+	*ret_name = is_lmtp ? "lmtp_delivery_status_filter" : "smtp_delivery_status_filter";
+	if (!is_lmtp && (s == NULL || strcmp(s->command, "smtp") != 0))
+		return "";
+	return s->params->smtp_delivery_status_filter; /* of a row of LMTP: its own */
+}
+
+/* 0, or what is wrong with it. *ret is NULL when there is none. */
+static int
+open_filter(const struct service *s, struct map **ret, struct buf *err)
+{
+	struct buf why = {.max = 1000};
+	const char *name, *spec = filter_of(s, &name);
+	int rc = 0;
+
+	*ret = NULL;
+	if (*spec)
+		rc = map_open(spec, ret, &why);
+	if (rc < 0)
+		buf_printf(err, "%s: %s", name, buf_cstr(&why));
+	buf_fini(&why);
+	return rc;
+}
+
 static void
 rate_of(struct qmgr_transport *t, const struct config *cfg)
 {
 	struct buf err;
 
 	buf_init(&err, 1000);
-	/* What is wrong with it was said at the start. */
+	/* Of a transport without a row; the others were checked. */
 	rate_parse(config_transport_text(cfg, t->name, "destination_rate_limit"), &t->s.rate, &err);
 	buf_fini(&err);
 }
@@ -71,6 +103,7 @@ transport_limits(struct qmgr_transport *t, const struct config *cfg)
 	s->limits.positive = feedback_of(cfg, n, "destination_concurrency_positive_feedback");
 	s->limits.negative = feedback_of(cfg, n, "destination_concurrency_negative_feedback");
 	t->recipient_limit = (size_t)config_transport_number(cfg, n, "destination_recipient_limit");
+	t->memory_limit = (size_t)config_transport_number(cfg, n, "recipient_limit");
 	s->rate_delay = config_transport_number(cfg, n, "destination_rate_delay");
 	s->transport_delay = config_transport_number(cfg, n, "transport_rate_delay");
 	s->dead_time = cfg->params->minimal_backoff_time;
@@ -127,6 +160,7 @@ qmgr_transport_get(struct qmgr *q, const char *name)
 		t->agent = agent_find(q, t->service->command);
 	else if (strcmp(name, "error") == 0 || strcmp(name, "retry") == 0)
 		t->agent = agent_find(q, "error"); /* what a route may come to needs no row */
+	open_filter(t->service, &t->filter, &(struct buf){.max = 1000}); /* was checked */
 	t->deferred_by_config = in_list(e->params->defer_transports, name);
 	transport_limits(t, cfg);
 	if (t->s.rate.count > 0 && q->rates == NULL) /* of a transport without a row */
@@ -135,26 +169,59 @@ qmgr_transport_get(struct qmgr *q, const char *name)
 	return t;
 }
 
-/* Once for each configuration; and what earlier runs sent is read when somebody has a limit. */
+/* The rates of all transports: 0, or what is wrong with one of them. */
+static int
+read_rates(const struct config *cfg, bool *ret_any, struct buf *err)
+{
+	static const char what[] = "destination_rate_limit";
+	const struct service *s = NULL;
+	struct rate_rule rule;
+	struct buf why = {.max = 1000};
+	struct arena a = {0};
+	int rc = 0;
+
+	*ret_any = false;
+	while (rc == 0 && (s = config_service_next(cfg, s)) != NULL) {
+		const char *name = arena_printf(&a, "%s_%s", s->name, what);
+
+		if (strcmp(s->type, "unix") != 0)
+			continue;
+		rc = rate_parse(config_transport_text(cfg, s->name, what), &rule, &why);
+		*ret_any |= rule.count > 0;
+		if (rc == 0)
+			continue;
+		if (config_setting_find(cfg, name) == NULL)
+			name = arena_printf(&a, "default_%s", what);
+		buf_printf(err, "%s: %s", name, buf_cstr(&why));
+	}
+	buf_fini(&why);
+	arena_fini(&a);
+	return rc;
+}
+
+int
+qmgr_check(const struct config *cfg, struct buf *err)
+{
+	const struct service *s = NULL;
+	struct map *filter;
+	bool any;
+	int rc = read_rates(cfg, &any, err);
+
+	while (rc == 0 && (s = config_service_next(cfg, s)) != NULL) {
+		rc = open_filter(s, &filter, err);
+		map_unref(filter);
+	}
+	return rc;
+}
+
+/* What earlier runs sent is read when somebody has a limit. */
 static void
 rates_begin(struct qmgr *q, const struct config *cfg)
 {
-	const struct service *s = NULL;
-	struct rate_rule rule;
-	struct buf err;
-	bool any = false;
+	struct buf err = {.max = 2000};
+	bool any;
 
-	buf_init(&err, 1000);
-	while ((s = config_service_next(cfg, s)) != NULL) {
-		if (strcmp(s->type, "unix") != 0)
-			continue;
-		buf_clear(&err);
-		if (rate_parse(config_transport_text(cfg, s->name, "destination_rate_limit"), &rule,
-			&err) < 0)
-			log_warn("qmgr", "%s_destination_rate_limit: %s: this one does not count",
-			    s->name, buf_cstr(&err));
-		any |= rule.count > 0;
-	}
+	read_rates(cfg, &any, &err);
 	buf_fini(&err);
 	if (any && q->rates == NULL)
 		q->rates = rates_open(q->rates_file, loop_monotonic_us() / 1000);
@@ -183,6 +250,7 @@ qmgr_epoch_unref(struct qmgr_epoch *e)
 	HASH_ITER (hh, e->transports, t, next) {
 		timer_stop(&t->timer);
 		schedule_transport_fini(&t->s);
+		map_unref(t->filter);
 	}
 	HASH_CLEAR(hh, e->transports);
 	cleanup_setup_unref(&e->setup);

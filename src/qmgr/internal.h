@@ -21,6 +21,7 @@
 
 struct qmgr_message;
 struct qmgr_destination;
+struct qmgr_slice;
 
 /* Recipients of one message for one destination, at most a delivery's worth. */
 struct qmgr_entry {
@@ -30,7 +31,8 @@ struct qmgr_entry {
 	struct qmgr_destination *dest;
 	struct recipient **rcpt;
 	size_t n, room;
-	struct qmgr_entry *sibling; /* the next of the message */
+	struct qmgr_slice *slice;
+	struct qmgr_entry *sibling; /* the next of the slice */
 };
 TAILQ_HEAD(qmgr_entry_list, qmgr_entry);
 
@@ -43,8 +45,10 @@ struct qmgr_transport {
 	const struct qmgr_agent *agent; /* NULL: no program of ours does it */
 	struct schedule_transport s;
 	size_t recipient_limit;
-	bool deferred_by_config; /* in defer_transports */
-	struct timer timer;      /* the next time that something may begin */
+	size_t in_memory, memory_limit; /* recipients of its entries without a result */
+	struct map *filter;             /* of the statuses of its deliveries, or NULL */
+	bool deferred_by_config;        /* in defer_transports */
+	struct timer timer;             /* the next time that something may begin */
 	struct qmgr_epoch *epoch;
 };
 
@@ -102,8 +106,9 @@ struct qmgr_record {
 	STAILQ_ENTRY(qmgr_record) link;
 	enum queue log; /* QUEUE_DEFER, QUEUE_BOUNCE, QUEUE_TRACE; QUEUE_COUNT = done mark only */
 	struct deferlog_entry entry;
-	bool done;      /* mark the recipient done after the log is synced */
-	size_t ordinal; /* of the recipient in its envelope */
+	struct qmgr_slice *slice; /* its strings are there */
+	bool done;                /* mark the recipient done after the log is synced */
+	size_t ordinal;           /* of the recipient in its envelope */
 };
 STAILQ_HEAD(qmgr_record_list, qmgr_record);
 
@@ -137,6 +142,22 @@ struct qmgr_unsynced {
 };
 STAILQ_HEAD(qmgr_unsynced_list, qmgr_unsynced);
 
+/* slice.c: the recipients of a message that are in memory together; of most messages all. */
+struct qmgr_slice {
+	LIST_ENTRY(qmgr_slice) link;
+	struct qmgr_message *m;
+	struct arena arena; /* of entries and records; of further slices the recipients, too */
+	struct recipient *rcpt;
+	size_t n, counted; /* counted: in q->in_memory */
+	struct qmgr_entry *entries;
+	unsigned held; /* by entries without a result, records, and who works with it */
+	struct lane_job job;
+	struct reader_part part;
+	struct envelope envelope;
+	int rc;
+	struct buf why;
+};
+
 struct qmgr_message {
 	UT_hash_handle hh;
 	struct qmgr *q;
@@ -159,7 +180,13 @@ struct qmgr_message {
 	struct qmgr_unsynced unsynced;
 	int64_t active_us;
 	size_t open_entries; /* entries without a result */
-	struct qmgr_entry *entries;
+	LIST_HEAD(, qmgr_slice) slices;
+	struct reader_part rest_of; /* recipients that are not in memory yet */
+	bool is_sliced;             /* it had more than fit: the envelope has none of them */
+	bool is_reading;            /* the next slice */
+	size_t freed;               /* places of its recipients since the last was read */
+	const char *full;           /* the transport that had no room for more, or NULL */
+	struct timer refill_timer;
 	unsigned serial;          /* no other one of this run has it */
 	unsigned attempts;        /* rounds before this one */
 	bool is_seen;             /* the watch has told of its file in active/ */
@@ -172,6 +199,7 @@ struct qmgr_message {
 	bool is_unwritten;     /* a log could not take its entries: nobody may be told from it */
 	bool has_logs;         /* it may have; what came in fresh and was sent at once has none */
 	bool unthrottle;       /* asked for by name: dead destinations are tried */
+	bool is_flushed;       /* somebody wants it tried now: also by a transport that waits */
 	bool again;            /* asked for after its failure: tried again at once */
 	const char *waits_for; /* key of the destination whose trouble put it off, or NULL */
 	uint32_t put_off;      /* the first news that calls it then */
@@ -204,6 +232,7 @@ struct qmgr {
 	struct spool *spool;
 	struct qmgr_message *active;           /* by id */
 	unsigned active_count, retried_count;  /* retried: those of them that came from deferred/ */
+	size_t in_memory, resting_rcpts;       /* recipients: of the active, of those that rest */
 	struct qmgr_destination *destinations; /* by key, of the current epoch */
 	TAILQ_HEAD(, qmgr_destination) every;  /* the retired too */
 	TAILQ_HEAD(, qmgr_destination) kept;   /* that have nothing to do, the longest ago first */
@@ -279,13 +308,27 @@ void qmgr_message_take(struct qmgr *q, struct spool_arrival *a);
 /* Its envelope is known, and there is room for it: it begins. */
 void qmgr_message_loaded(struct qmgr_message *m);
 void qmgr_message_settled(struct qmgr_message *m, struct qmgr_entry *e, struct delivery *d);
-void
-qmgr_message_result(struct qmgr_message *m, const struct recipient *r, const struct status *st);
+void qmgr_message_result(struct qmgr_slice *s, const struct recipient *r, const struct status *st);
 void qmgr_message_entry_done(struct qmgr_message *m);
 size_t qmgr_rcpt_open(const struct envelope *e);
 void qmgr_message_abandon(struct qmgr_message *m);
-/* assign.c: recipients to destinations */
-void qmgr_assign(struct qmgr_message *m);
+/* assign.c: recipients to destinations; the caller has one open entry, which is done with it */
+void qmgr_assign(struct qmgr_slice *s);
+/* slice.c. The one slice of a message that is in memory whole. */
+struct qmgr_slice *qmgr_slice_whole(struct qmgr_message *m);
+/* Has the queue room for so many recipients of one message? */
+bool qmgr_slice_fits(const struct qmgr *q, size_t rcpts);
+/* It rests, or no longer does. */
+void qmgr_slice_count(struct qmgr_slice *s, bool is_active);
+void qmgr_slice_release(struct qmgr_slice *s);
+/* Reads more when something is left and there is room; then the message has one entry more. */
+void qmgr_slice_refill(struct qmgr_message *m);
+/* What is not read yet is left for another round, or for nobody. */
+void qmgr_slice_stop(struct qmgr_message *m, bool is_left_over);
+/* An entry has its result, or will have none. */
+void qmgr_slice_entry_over(struct qmgr_entry *e);
+void qmgr_slices_free(struct qmgr_message *m);
+enum { QMGR_SLICE = 1000 }; /* recipients of the largest */
 /* ending.c */
 void qmgr_message_end(struct qmgr_message *m);
 bool qmgr_message_expired(const struct qmgr_message *m);
@@ -294,7 +337,6 @@ void qmgr_message_free(struct qmgr_message *m);
 /* destination.c; `own` is the recipient it is kept for alone, or NULL */
 struct qmgr_destination *
 qmgr_destination_get(struct qmgr *q, const char *transport, const char *nexthop, const char *own);
-void qmgr_destination_remove(struct qmgr_entry *e); /* one that waits */
 void qmgr_destination_add(struct qmgr_destination *d, struct qmgr_entry *e);
 void qmgr_destination_release(struct qmgr_destination *d);
 void qmgr_destinations_revive(struct qmgr *q);
@@ -399,8 +441,8 @@ void qmgr_site_flush(struct qmgr *q, const char *site, void (*done)(void *ctx), 
 void qmgr_super(struct qmgr *q, const char *order, char *answer, size_t n);
 /* Its file was taken out of active/ by hand. */
 void qmgr_super_taken(struct qmgr_message *m, enum qmgr_super what);
-/* Before its first delivery: true = there will be none. */
-bool qmgr_super_loaded(struct qmgr_message *m);
+/* Before its deliveries begin: true = there will be none. */
+bool qmgr_super_loaded(struct qmgr_slice *s);
 /* Disk lane, for a message of which something is left to do: 1 = not for us. */
 int qmgr_super_leave_blk(struct qmgr_message *m);
 /* Ordered when it had left already: done to its file, wherever it is. */
@@ -431,6 +473,8 @@ void qmgr_quiet_all(struct qmgr *q, bool is_over);
 void qmgr_young_add(struct qmgr_message *m, struct journal_mail *mail);
 /* There is no room for it now: the lobby, or a file in incoming/ for a walk to find. */
 void qmgr_young_wait(struct qmgr_message *m);
+/* Its recipients are too many for memory: a file, and read from there. */
+void qmgr_young_shelve(struct qmgr_message *m);
 /* Out of the lobby: this one, or those there is room for. */
 void qmgr_young_admit(struct qmgr_message *m);
 void qmgr_young_admit_some(struct qmgr *q);

@@ -30,6 +30,7 @@ qmgr_message_free(struct qmgr_message *m)
 
 	sm_move(states, &m->state, MESSAGE_GONE);
 	qmgr_waiting_loaded(m);
+	qmgr_slices_free(m);
 	HASH_DEL(q->active, m);
 	q->active_count--;
 	q->retried_count -= m->from == QUEUE_DEFERRED;
@@ -51,6 +52,30 @@ qmgr_message_free(struct qmgr_message *m)
 	qmgr_idle_check(q);
 }
 
+/* Whole, or with no recipients when they are too many. */
+static int
+load_envelope(struct qmgr_message *m)
+{
+	struct reader *r;
+	int rc;
+
+	m->rest_of.max = m->is_sliced ? 0 : QMGR_SLICE;
+	buf_clear(&m->why);
+	if (m->bytes) {
+		r = reader_open_bytes(m->bytes->bytes);
+		rc = reader_envelope_part(r, &m->arena, &m->rest_of, &m->envelope, &m->why);
+		reader_close(r);
+	} else {
+		rc = reader_load_part_blk(m->q->spool, QUEUE_ACTIVE, m->id, &m->arena, &m->rest_of,
+		    &m->envelope, &m->st, &m->why);
+	}
+	if (rc < 0 || m->is_sliced || m->rest_of.left == 0)
+		return rc;
+	m->is_sliced = true;
+	arena_fini(&m->arena);
+	return load_envelope(m);
+}
+
 /* Disk lane: into active/, read, validated; damaged ones into corrupt/. */
 static void
 load_work(struct lane_job *job)
@@ -63,18 +88,10 @@ load_work(struct lane_job *job)
 	m->rc = spool_move_blk(s, m->id, m->from, QUEUE_ACTIVE, -1);
 	if (m->rc < 0)
 		return;
-	if (m->bytes) {
-		struct reader *r = reader_open_bytes(m->bytes->bytes);
-
-		m->rc = reader_envelope(r, READER_QUEUE, &m->arena, &m->envelope, &m->why);
-		reader_close(r);
-	} else {
-		m->rc = reader_load_blk(
-		    s, QUEUE_ACTIVE, m->id, &m->arena, &m->envelope, &m->st, &m->why);
-		/* Neither its times nor its marks could be set. */
-		if (m->rc == 0 && m->st.st_uid != geteuid() && geteuid() != 0)
-			m->rc = -EPERM;
-	}
+	m->rc = load_envelope(m);
+	/* Neither its times nor its marks could be set. */
+	if (m->rc == 0 && !m->bytes && m->st.st_uid != geteuid() && geteuid() != 0)
+		m->rc = -EPERM;
 	/* A command that was killed, or is at it: this message is to be held, or released. */
 	if ((m->rc == 0 && !m->bytes && m->st.st_nlink > 1) || m->rc == -EBADMSG) {
 		rc = pair_settle_blk(s, QUEUE_ACTIVE, m->id);
@@ -127,21 +144,32 @@ load_failed(struct qmgr_message *m)
 	qmgr_message_free(m);
 }
 
+/* No more of it is tried than was. */
+static void
+nothing_to_do(struct qmgr_message *m)
+{
+	qmgr_slice_stop(m, false);
+	qmgr_message_entry_done(m);
+}
+
 void
 qmgr_message_loaded(struct qmgr_message *m)
 {
 	struct qmgr *q = m->q;
+	struct qmgr_slice *s = m->is_sliced ? NULL : qmgr_slice_whole(m);
 
+	m->open_entries = 1;
 	m->active_us = loop_wall_us();
 	if (m->why.n > 0)
 		log_warn("qmgr", "%s: %s", m->id, buf_cstr(&m->why));
 	log_info("qmgr", "%s: from=<%s>, size=%lld, nrcpt=%lld (queue active)", m->id,
 	    m->envelope.sender, (long long)m->envelope.content_length,
-	    (long long)qmgr_rcpt_open(&m->envelope));
+	    (long long)(qmgr_rcpt_open(&m->envelope) + m->rest_of.left));
 	qmgr_event(q, "active", m->id);
 	sm_move(states, &m->state, MESSAGE_DELIVERING);
-	if (qmgr_super_loaded(m)) {
+	if (s && qmgr_super_loaded(s)) {
 		qmgr_waiting_loaded(m);
+		qmgr_message_entry_done(m);
 		return;
 	}
 	if (m->envelope.trace_flags & TRACE_VERIFY_ONLY) {
@@ -149,21 +177,42 @@ qmgr_message_loaded(struct qmgr_message *m)
 		log_warn("qmgr",
 		    "%s: asks to verify addresses only: not delivered, and no report is sent",
 		    m->id);
-		m->open_entries = 1;
-		qmgr_message_entry_done(m);
+		nothing_to_do(m);
 		return;
 	}
 	if (q->stopping || m->has_deferred) {
 		/* Stopping: the file stays in active/ and is recovered at the next start. Forced to
 		 * expire with a log of earlier failures: that log is returned, nothing is tried. */
-		m->open_entries = 1;
 		if (!q->stopping)
-			qmgr_message_entry_done(m);
+			nothing_to_do(m);
 		else
 			qmgr_message_abandon(m);
 		return;
 	}
-	qmgr_assign(m);
+	if (s)
+		qmgr_assign(s);
+	else
+		qmgr_message_entry_done(m); /* reads the first of them */
+}
+
+static void
+load_again_work(struct lane_job *job)
+{
+	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+
+	m->rc = load_envelope(m);
+}
+
+static void load_done(struct lane_job *job);
+
+/* Its recipients have no room at the moment. */
+static void
+load_sliced(struct qmgr_message *m)
+{
+	m->is_sliced = true;
+	arena_fini(&m->arena);
+	m->q->jobs++;
+	lane_run(m->q->o.disk, lane_key(m->id), &m->job, load_again_work, load_done);
 }
 
 static void
@@ -174,6 +223,8 @@ load_done(struct lane_job *job)
 	m->q->jobs--;
 	if (m->rc < 0)
 		load_failed(m);
+	else if (!m->is_sliced && !qmgr_slice_fits(m->q, m->envelope.rcpt_count))
+		load_sliced(m);
 	else
 		qmgr_message_loaded(m);
 }
@@ -238,6 +289,8 @@ qmgr_message_take(struct qmgr *q, struct spool_arrival *a)
 		m->is_damaged = m->has_deferred = true;
 		m->open_entries = 1;
 		qmgr_message_entry_done(m);
+	} else if (!qmgr_slice_fits(q, m->envelope.rcpt_count)) {
+		qmgr_young_shelve(m);
 	} else if (has_room) {
 		qmgr_message_loaded(m);
 	} else {
@@ -264,15 +317,18 @@ qmgr_message_abandon(struct qmgr_message *m)
 }
 
 static struct qmgr_record *
-record_add(struct qmgr_message *m, enum queue log, const struct recipient *r,
-    const struct status *st, const char *action)
+record_add(struct qmgr_slice *s, enum queue log, const struct recipient *r, const struct status *st,
+    const char *action)
 {
-	struct qmgr_record *rec = ARENA_NEW(&m->arena, struct qmgr_record);
+	struct qmgr_record *rec = ARENA_NEW(&s->arena, struct qmgr_record);
+	struct qmgr_message *m = s->m;
 
+	rec->slice = s;
+	s->held++;
 	if (log != QUEUE_COUNT)
 		m->has_logs = true;
 	rec->log = log;
-	rec->ordinal = (size_t)(r - m->envelope.rcpt);
+	rec->ordinal = (size_t)(r - s->rcpt);
 	rec->entry = (struct deferlog_entry){
 	    .recipient = r->address,
 	    .orig = r->orig,
@@ -280,37 +336,39 @@ record_add(struct qmgr_message *m, enum queue log, const struct recipient *r,
 	    .notify = r->notify,
 	    .offset = r->offset,
 	    .action = action,
-	    .status = status_copy(&m->arena, st),
+	    .status = status_copy(&s->arena, st),
 	};
 	STAILQ_INSERT_TAIL(&m->records, rec, link);
 	return rec;
 }
 
 void
-qmgr_message_result(struct qmgr_message *m, const struct recipient *r, const struct status *st)
+qmgr_message_result(struct qmgr_slice *s, const struct recipient *r, const struct status *st)
 {
+	struct qmgr_message *m = s->m;
+
 	switch (st->cls) {
 	case STATUS_OK:
 		if (r->notify & NOTIFY_SUCCESS) {
 			m->has_trace = true;
-			record_add(m, QUEUE_TRACE, r, st, "relayed")->done = true;
+			record_add(s, QUEUE_TRACE, r, st, "relayed")->done = true;
 		} else {
-			record_add(m, QUEUE_COUNT, r, st, "relayed")->done = true;
+			record_add(s, QUEUE_COUNT, r, st, "relayed")->done = true;
 			/* At once, whatever else has to be written first: who has it is not to get
 			 * it again when we are killed meanwhile. */
 			if (m->mail)
-				journal_mark(m->mail, (size_t)(r - m->envelope.rcpt));
+				journal_mark(m->mail, (size_t)(r - s->rcpt));
 		}
 		break;
 	case STATUS_PERM:
 		m->has_bounced = true;
-		record_add(m, QUEUE_BOUNCE, r, st, "failed")->done = true;
+		record_add(s, QUEUE_BOUNCE, r, st, "failed")->done = true;
 		break;
 	default:
 		if (!m->has_deferred)
 			m->flushes = m->q->flushes;
 		m->has_deferred = true;
-		record_add(m, QUEUE_DEFER, r, st, "delayed");
+		record_add(s, QUEUE_DEFER, r, st, "delayed");
 	}
 }
 
@@ -400,10 +458,14 @@ static void
 write_done(struct lane_job *job)
 {
 	struct qmgr_message *m = PP_CONTAINER(job, struct qmgr_message, job);
+	struct qmgr_record *rec;
 
 	m->q->jobs--;
 	m->is_writing = false;
-	STAILQ_INIT(&m->writing);
+	while ((rec = STAILQ_FIRST(&m->writing)) != NULL) {
+		STAILQ_REMOVE_HEAD(&m->writing, link);
+		qmgr_slice_release(rec->slice);
+	}
 	receipt_drop(m->kept);
 	m->kept = NULL;
 	if (m->rc < 0) {
@@ -425,9 +487,11 @@ qmgr_message_settled(struct qmgr_message *m, struct qmgr_entry *e, struct delive
 		m->came = d->receipt;
 	}
 	for (size_t i = 0; m->super != SUPER_DELETE && i < d->rcpt_count; i++)
-		qmgr_message_result(m, e->rcpt[i], &d->rcpt[i].status);
+		qmgr_message_result(e->slice, e->rcpt[i], &d->rcpt[i].status);
 	if (d->is_file_damaged)
 		m->is_damaged = true;
+	qmgr_slice_entry_over(e);
+	qmgr_slice_release(e->slice);
 	qmgr_message_entry_done(m);
 }
 
@@ -436,10 +500,11 @@ qmgr_message_entry_done(struct qmgr_message *m)
 {
 	PP_ASSERT(m->open_entries > 0);
 	m->open_entries--;
+	qmgr_slice_refill(m);
 	if (m->is_writing || m->is_filing)
 		return;
-	if (m->super == SUPER_DELETE ||
-	    (m->open_entries == 0 && !m->has_deferred && !m->has_bounced && !m->has_trace))
+	if (m->super == SUPER_DELETE || (m->open_entries == 0 && m->rest_of.left == 0 &&
+					    !m->has_deferred && !m->has_bounced && !m->has_trace))
 		STAILQ_INIT(&m->records); /* all sent: the file goes, nothing needs a mark */
 	if (!STAILQ_EMPTY(&m->records) && !qmgr_young_marks(m)) {
 		if (m->mail) {
@@ -455,7 +520,7 @@ qmgr_message_entry_done(struct qmgr_message *m)
 		lane_run(m->q->o.disk, lane_key(m->id), &m->job, write_work, write_done);
 		return;
 	}
-	if (m->open_entries > 0)
+	if (m->open_entries > 0 || m->rest_of.left > 0)
 		return;
 	sm_move(states, &m->state, MESSAGE_ENDING);
 	qmgr_message_end(m);

@@ -230,7 +230,7 @@ find_done(struct lane_job *job)
 		struct qmgr_message *m = qmgr_message_load(q, o->arg, QUEUE_DEFERRED, NULL);
 
 		if (m) {
-			m->unthrottle = true;
+			m->unthrottle = m->is_flushed = true;
 			if ((d = qmgr_deferred_find(q, o->arg)) != NULL)
 				qmgr_deferred_drop(q, d);
 		}
@@ -278,7 +278,8 @@ site_begin(struct order *o)
 	qmgr_destinations_revive(q);
 	/* First those on their way back: what the index sends out now comes there, too. */
 	HASH_ITER (hh, q->active, m, next) {
-		m->again |= has_failed(m) && has_recipient_at(&m->envelope, str_of(o->arg));
+		m->again |= has_failed(m) && (m->is_sliced || /* nobody knows */
+						 has_recipient_at(&m->envelope, str_of(o->arg)));
 		if (m->again && m->rest == REST_DEFERRED)
 			qmgr_young_file(m);
 	}
@@ -456,8 +457,10 @@ stop_run(struct post *p)
 		timer_stop(&t->timer);
 	qmgr_secrets_stop(q);
 	timer_stop(&q->aside_timer);
-	HASH_ITER (hh, q->active, m, m_next)
+	HASH_ITER (hh, q->active, m, m_next) {
 		timer_stop(&m->stuck_timer);
+		timer_stop(&m->refill_timer);
+	}
 	timer_start(q->loop, &q->stop_timer, o->deadline_ms, stop_fired);
 	mem_free(o);
 	qmgr_idle_check(q);
@@ -486,6 +489,7 @@ qmgr_free(struct qmgr *q)
 		return;
 	HASH_ITER (hh, q->active, m, m_next) {
 		HASH_DEL(q->active, m);
+		qmgr_slices_free(m);
 		qmgr_young_leave(m);
 		snap_unref(m->bytes ? &m->bytes->snap : NULL);
 		buf_fini(&m->why);

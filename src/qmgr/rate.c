@@ -44,7 +44,10 @@ parse_one(struct str one, struct rate_rule *ret, struct buf *err)
 
 	if (str_number(str_head(one, slash), 1, INT32_MAX, &n) < 0 || slash == one.n ||
 	    (s = parse_period(str_from(one, slash + 1))) < 0) {
-		buf_printf(err, "\"%.*s\" is no rate: write NUMBER/TIME, as in 30/60s or 10000/1d",
+		buf_printf(err,
+		    "\"%.*s\" is no rate: write NUMBER/TIME, as in 30/60s or 10000/1d, with a "
+		    "number "
+		    "from 1 to 2147483647 and a time from 1s to 366d",
 		    STR_FMT(one));
 		return -EINVAL;
 	}

@@ -71,6 +71,31 @@ mark_expired(const struct qmgr_message *m)
 	lane_run(m->q->o.disk, lane_key(k->id), &k->job, mark_work, mark_done);
 }
 
+static void
+cut_slice(struct qmgr_slice *s, const struct status *st)
+{
+	struct qmgr_message *m = s->m;
+
+	s->held++;
+	for (struct qmgr_entry *e = s->entries; e != NULL; e = e->sibling) {
+		if (!e->s.waits)
+			continue;
+		m->has_deferred = true; /* something is left to do */
+		e->dest->pins++;
+		schedule_remove(&e->s);
+		if (m->super == SUPER_EXPIRE) {
+			qmgr_defer_entry(e, st);
+		} else {
+			qmgr_slice_entry_over(e);
+			qmgr_slice_release(s);
+			m->open_entries--;
+		}
+		e->dest->pins--;
+		qmgr_destination_release(e->dest);
+	}
+	qmgr_slice_release(s);
+}
+
 /* Entries that no agent has seen yet. */
 static void
 cut(struct qmgr_message *m)
@@ -79,15 +104,9 @@ cut(struct qmgr_message *m)
 	struct status st = expired_status(&a);
 
 	m->open_entries++; /* the round ends after the last of them */
-	for (struct qmgr_entry *e = m->entries; e != NULL; e = e->sibling) {
-		if (!e->s.waits)
-			continue;
-		qmgr_destination_remove(e);
-		m->has_deferred = true; /* something is left to do */
-		if (m->super == SUPER_EXPIRE)
-			qmgr_defer_entry(e, &st);
-		else
-			m->open_entries--;
+	for (struct qmgr_slice *s = LIST_FIRST(&m->slices), *next; s != NULL; s = next) {
+		next = LIST_NEXT(s, link);
+		cut_slice(s, &st);
 	}
 	arena_fini(&a);
 	qmgr_message_entry_done(m);
@@ -124,20 +143,19 @@ qmgr_super_taken(struct qmgr_message *m, enum qmgr_super what)
 }
 
 bool
-qmgr_super_loaded(struct qmgr_message *m)
+qmgr_super_loaded(struct qmgr_slice *s)
 {
+	struct qmgr_message *m = s->m;
 	struct arena a = {0};
 	struct status st = expired_status(&a);
 	bool is_wanted = m->super != SUPER_NONE;
 
 	m->force_expire |= m->super == SUPER_EXPIRE;
 	if (is_wanted) {
-		m->open_entries = 1;
-		for (size_t i = 0; m->super == SUPER_EXPIRE && i < m->envelope.rcpt_count; i++)
-			if (!m->envelope.rcpt[i].done)
-				qmgr_message_result(m, &m->envelope.rcpt[i], &st);
+		for (size_t i = 0; m->super == SUPER_EXPIRE && i < s->n; i++)
+			if (!s->rcpt[i].done)
+				qmgr_message_result(s, &s->rcpt[i], &st);
 		m->has_deferred = true;
-		qmgr_message_entry_done(m);
 	}
 	arena_fini(&a);
 	return is_wanted;

@@ -22,7 +22,7 @@ enum {
 	RUSH = 10,            /* arrivals within a tick */
 	RUSH_MS = 500,        /* how long one is remembered */
 	AGAIN_MS = 10 * 1000, /* after an error */
-	RESTING_MAX = 60000,  /* some 130 MiB */
+	RESTING_MAX = 60000,  /* recipients: some 130 MiB where each is a message */
 };
 
 /* Another one has come. */
@@ -54,8 +54,7 @@ is_patient(const struct qmgr *q)
 
 	if (q->stopping || is_put_off(q))
 		return !q->stopping;
-	return loop_now(q->loop) < q->rush_until &&
-	       q->active_count - qmgr_working_count(q) < RESTING_MAX &&
+	return loop_now(q->loop) < q->rush_until && q->resting_rcpts < RESTING_MAX &&
 	       (first == NULL || !journal_is_filling(first->mail));
 }
 
@@ -63,8 +62,10 @@ is_patient(const struct qmgr *q)
 static void
 wake(struct qmgr_message *m)
 {
-	if (m->rest != REST_NONE)
+	if (m->rest != REST_NONE) {
 		m->q->resting[m->rest]--;
+		m->q->resting_rcpts -= m->envelope.rcpt_count;
+	}
 	m->rest = REST_NONE;
 }
 
@@ -72,6 +73,7 @@ wake(struct qmgr_message *m)
 static void
 try_again(struct qmgr_message *m)
 {
+	struct qmgr_slice *s = qmgr_slice_whole(m);
 	struct qmgr_record *rec;
 
 	wake(m);
@@ -84,7 +86,9 @@ try_again(struct qmgr_message *m)
 	m->rests_since = 0;
 	m->flushes = m->q->flushes;
 	m->attempts++;
-	qmgr_assign(m);
+	m->open_entries = 1;
+	s->held++;
+	qmgr_assign(s);
 }
 
 static bool
@@ -147,6 +151,9 @@ put_by(struct qmgr_message *m, enum qmgr_rest rest)
 	PP_ASSERT(m->rest == REST_NONE);
 	m->rest = rest;
 	m->q->resting[rest]++;
+	m->q->resting_rcpts += m->envelope.rcpt_count;
+	if (!LIST_EMPTY(&m->slices))
+		qmgr_slice_count(LIST_FIRST(&m->slices), false);
 }
 
 static void
@@ -185,6 +192,13 @@ qmgr_young_wait(struct qmgr_message *m)
 	/* While a start recovers active/ there is no room yet, but soon. */
 	if (m->q->started && !is_patient(m->q))
 		qmgr_young_file(m);
+}
+
+void
+qmgr_young_shelve(struct qmgr_message *m)
+{
+	enter_lobby(m);
+	qmgr_young_file(m);
 }
 
 static void
@@ -237,8 +251,10 @@ qmgr_young_flush(struct qmgr *q)
 	struct qmgr_message *m, *next;
 
 	HASH_ITER (hh, q->active, m, next)
-		if (m->rest == REST_DEFERRED && qmgr_has_room(q, QUEUE_INCOMING))
+		if (m->rest == REST_DEFERRED && qmgr_has_room(q, QUEUE_INCOMING)) {
+			m->is_flushed = true;
 			try_again(m);
+		}
 }
 
 static void
@@ -318,11 +334,19 @@ static void
 shelved(struct qmgr_message *m)
 {
 	struct qmgr *q = m->q;
+	bool has_room = false;
+	char id[SPOOL_ID_MAX];
 
+	memcpy(id, m->id, sizeof(id));
 	if (m->super != SUPER_NONE)
 		qmgr_super_late(q, m->id, m->super);
-	qmgr_incoming_waits(q);
+	else if (!qmgr_has_room(q, QUEUE_INCOMING))
+		qmgr_incoming_waits(q);
+	else
+		has_room = true;
 	qmgr_message_free(m);
+	if (has_room)
+		qmgr_message_load(q, id, QUEUE_INCOMING, NULL);
 }
 
 static void

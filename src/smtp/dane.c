@@ -106,6 +106,10 @@ smtp_dane_start(struct smtp_job *j)
 	bool is_forced = p->smtp_tls_force_insecure_host_tlsa_lookup || t->canonical;
 
 	if (!j->svc->use_dnssec) {
+		if (j->policy.level == TLS_DANE)
+			log_warn(j->svc->program,
+			    "%s: dane configured with dnssec lookups disabled",
+			    smtp_job_hop(j)->text);
 		without(j, TLS_MAY,
 		    arena_printf(&j->arena,
 			"client TLS configuration problem: %s configured with dnssec lookups "

@@ -66,7 +66,8 @@ struct smtp_service {
 	/* setup_maps.c; NULL: none. */
 	struct map *checks[SMTP_CHECK_COUNT];
 	struct map *generic;
-	struct domainlist *local;  /* mydestination: whose users generic maps may name alone */
+	struct domainlist *local; /* mydestination: whose users generic maps may name alone */
+	struct map *reply_filter;
 	struct map *ehlo_keywords; /* smtp_discard_ehlo_keyword_address_maps */
 	bool has_checks;
 	struct domainlist *mechanisms; /* smtp_sasl_mechanism_filter */
@@ -182,6 +183,7 @@ struct smtp_session {
 	bool is_broken;    /* 421: no further transaction */
 	bool is_nonsense;  /* what came of the reply has no code yet */
 	int64_t timeout;   /* of the reply that is due */
+	int64_t until;     /* loop_now: the whole has to be over by then; 0 = no limit */
 	bool is_noted;     /* the warning about missing AUTH was given */
 	bool is_auth_sent; /* AUTH: what follows are bare answers */
 	bool is_authenticated;
@@ -195,6 +197,11 @@ struct smtp_session {
 	struct map_key keywords_key;
 	const char *ehlo_lines; /* its reply, while that is asked */
 	bool is_asking;
+	/* session_filter.c: the line that is read next, and what is asked about it */
+	struct buf line, asked;
+	struct map_query filter;
+	struct map_key filter_key;
+	bool is_filtering;
 	unsigned uses;
 	int64_t created; /* loop_now */
 	struct timer idle;
@@ -211,6 +218,10 @@ void smtp_session_command(struct smtp_session *ss, int64_t timeout_ms, const cha
     PP_PRINTF(3, 4);
 /* The time for the reply that is due next. */
 void smtp_session_expect(struct smtp_session *ss, int64_t timeout_ms);
+/* The time for what is next, within that of the whole. */
+void smtp_session_deadline(struct smtp_session *ss, int64_t timeout_ms);
+/* Work for one message begins: the time of the whole. */
+void smtp_session_begin(struct smtp_session *ss);
 /* The connection is set up: EHLO is done, TLS is as it must be. */
 void smtp_session_set_up(struct smtp_session *ss);
 void smtp_session_helo(struct smtp_session *ss);
@@ -227,6 +238,10 @@ void smtp_session_close(struct smtp_session *ss);
 void smtp_session_enter(struct smtp_session *ss);
 void smtp_session_leave(struct smtp_session *ss);
 
+/* Reads the replies that are there. */
+void smtp_session_read(struct smtp_session *ss);
+/* The next of them as the table has it; empty: not yet. */
+struct str smtp_session_filter(struct smtp_session *ss);
 void smtp_session_ehlo_replied(struct smtp_session *ss);
 void smtp_session_helo_replied(struct smtp_session *ss);
 void smtp_session_starttls_replied(struct smtp_session *ss);

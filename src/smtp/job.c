@@ -289,6 +289,7 @@ start_hop(struct smtp_job *j)
 		return;
 	}
 	ss->job = j;
+	smtp_session_begin(ss);
 	j->session = ss;
 	j->sessions++;
 	smtp_job_connected(j);

@@ -138,8 +138,10 @@ on_address(void *ctx, const struct resolver_answer *a)
 {
 	struct smtp_job *j = ctx;
 	const struct resolver_mx *mx = &j->mx[j->mx_next];
-	const char *host = mx->host;
 	const char *canonical = a->canonical ? arena_strdup(&j->arena, a->canonical) : NULL;
+	const char *host = mx->host;
+	const char *shown =
+	    canonical && j->svc->p->smtp_cname_overrides_servername ? canonical : host;
 
 	j->query = NULL;
 	j->mx_next++;
@@ -155,7 +157,7 @@ on_address(void *ctx, const struct resolver_answer *a)
 		if (a->address[i].sa.ss_family != AF_INET && a->address[i].sa.ss_family != AF_INET6)
 			continue;
 		*t = (struct smtp_target){.sa = a->address[i].sa,
-		    .host = host,
+		    .host = shown,
 		    .port = port_of(j, mx),
 		    .canonical = canonical,
 		    .is_secure = a->is_secure};

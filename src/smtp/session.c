@@ -76,6 +76,8 @@ static void
 session_free(struct smtp_session *ss)
 {
 	reply_fini(&ss->reply);
+	buf_fini(&ss->line);
+	buf_fini(&ss->asked);
 	smtp_setup_unref(ss->setup);
 	arena_fini(&ss->arena);
 	mem_free(ss);
@@ -90,7 +92,7 @@ smtp_session_enter(struct smtp_session *ss)
 void
 smtp_session_leave(struct smtp_session *ss)
 {
-	if (--ss->depth == 0 && ss->state == SMTP_DEAD && !ss->is_asking)
+	if (--ss->depth == 0 && ss->state == SMTP_DEAD && !ss->is_asking && !ss->is_filtering)
 		session_free(ss);
 }
 
@@ -193,13 +195,6 @@ cause_of(const struct smtp_session *ss, const struct status *st)
 	}
 	/* What TLS lacks before it begins is said by us: 4.7.4. */
 	return smtp_cause_of(st, st->smtp == 0 && st->subject == 7 ? CAUSE_TLS : CAUSE_SESSION);
-}
-
-void
-smtp_session_expect(struct smtp_session *ss, int64_t timeout_ms)
-{
-	ss->timeout = timeout_ms;
-	stream_deadline(ss->stream, timeout_ms);
 }
 
 void
@@ -352,7 +347,7 @@ hear_nonsense(struct smtp_session *ss)
 		    ss->job ? ss->job->d->queue_id : "", ss->job ? ": " : "", ss->address,
 		    reply_text(&ss->arena, &ss->reply));
 	if (!ss->is_nonsense && ss->timeout > 0)
-		stream_deadline(ss->stream, ss->timeout < wait ? ss->timeout : wait);
+		smtp_session_deadline(ss, ss->timeout < wait ? ss->timeout : wait);
 	ss->is_nonsense = true;
 	if ((ss->state == SMTP_MAIL || ss->state == SMTP_DOT) && smtp_transaction_due(ss->job) > 1)
 		ss->reply.state = REPLY_BAD;
@@ -371,18 +366,23 @@ end_nonsense(struct smtp_session *ss)
 
 /* Replies that are complete are handed out. While the body is sent, what the server says waits:
  * it is the answer to the dot. */
-static void
-read_replies(struct smtp_session *ss)
+void
+smtp_session_read(struct smtp_session *ss)
 {
+	bool is_filtered = ss->o.svc->reply_filter != NULL;
+
 	while (ss->state != SMTP_DEAD && ss->state != SMTP_BODY && ss->state != SMTP_TLS) {
-		struct str in = stream_in(ss->stream);
+		struct str in = is_filtered ? smtp_session_filter(ss) : stream_in(ss->stream);
 		enum reply_state rs;
 		size_t used;
 
 		if (in.n == 0)
 			return;
 		rs = reply_feed(&ss->reply, in, &used);
-		stream_consume(ss->stream, used);
+		if (is_filtered)
+			buf_consume(&ss->line, used);
+		else
+			stream_consume(ss->stream, used);
 		if (ss->reply.odd && ss->reply.code == 0)
 			hear_nonsense(ss);
 		if (rs == REPLY_MORE && ss->reply.state == REPLY_MORE)
@@ -403,7 +403,7 @@ on_readable(void *ctx)
 	if (ss->state == SMTP_BODY)
 		smtp_transaction_spoken(ss->job);
 	else
-		read_replies(ss);
+		smtp_session_read(ss);
 	smtp_session_leave(ss);
 }
 
@@ -424,7 +424,7 @@ on_closed(void *ctx, int err)
 	struct smtp_session *ss = ctx;
 
 	smtp_session_enter(ss);
-	read_replies(ss);
+	smtp_session_read(ss);
 	if (ss->state == SMTP_DEAD || end_nonsense(ss))
 		goto out;
 	if (!ss->job) {
@@ -496,6 +496,7 @@ on_connected(void *ctx, int err, struct stream *st)
 	stream_set_ops(st, &ops, ss);
 	stream_resume(st);
 	smtp_race_won(ss->job, ss);
+	smtp_session_begin(ss);
 	smtp_job_connected(ss->job);
 	if (ss->o.implicit_tls) {
 		smtp_session_tls_begin(ss);
@@ -545,6 +546,8 @@ smtp_session_new(struct smtp *s, struct smtp_job *job, const struct smtp_session
 	ss->job = job;
 	ss->created = loop_now(s->loop);
 	reply_init(&ss->reply);
+	buf_init(&ss->line, MAP_VALUE_MAX + 8);
+	buf_init(&ss->asked, REPLY_LINE_MAX);
 	copy_options(ss, o);
 	ss->peer.host = ss->o.target->host;
 	ss->peer.name = arena_printf(&ss->arena, "%s[%s]", ss->o.target->host, ss->o.target->text);

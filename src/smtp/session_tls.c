@@ -182,7 +182,7 @@ on_tls(void *ctx, int err)
 		return;
 	}
 	smtp_session_move(ss, SMTP_GREETING);
-	stream_deadline(ss->stream, ss->o.svc->p->smtp_helo_timeout);
+	smtp_session_deadline(ss, ss->o.svc->p->smtp_helo_timeout);
 }
 
 const char *
@@ -217,6 +217,6 @@ smtp_session_tls_begin(struct smtp_session *ss)
 		client.name = NULL; /* RFC 6066 3: no address literals */
 
 	smtp_session_move(ss, SMTP_TLS);
-	stream_deadline(ss->stream, ss->o.svc->p->smtp_starttls_timeout);
+	smtp_session_deadline(ss, ss->o.svc->p->smtp_starttls_timeout);
 	stream_start_tls(ss->stream, ss->o.tls, &client, on_tls, ss);
 }

@@ -290,6 +290,17 @@ smtp_setup_check_blk(const struct smtp_setup *su, struct buf *warn)
 		buf_adds(warn, "smtp_tls_per_site is not used: write its entries into a table of "
 			       "smtp_tls_policy_maps\n");
 	for (size_t i = 0; i < su->service_count; i++) {
+		const struct smtp_service *sv = &su->services[i];
+
+		if ((sv->policy.level != TLS_DANE && sv->policy.level != TLS_DANE_ONLY) ||
+		    sv->use_dnssec || strstr(buf_cstr(warn), "smtp_dns_support_level"))
+			continue;
+		buf_printf(warn,
+		    "smtp_tls_security_level = %s has no effect without smtp_dns_support_level = "
+		    "dnssec and a name server that validates\n",
+		    tls_level_word(sv->policy.level));
+	}
+	for (size_t i = 0; i < su->service_count; i++) {
 		const struct map *m = su->services[i].passwords;
 
 		/* Most services share one table: each is named once. */

@@ -64,6 +64,8 @@ smtp_setup_maps_blk(struct smtp_service *sv, struct buf *err)
 	if (rc == 0)
 		rc = open_one("smtp_discard_ehlo_keyword_address_maps",
 		    p->smtp_discard_ehlo_keyword_address_maps, &sv->ehlo_keywords, err);
+	if (rc == 0)
+		rc = open_one("smtp_reply_filter", p->smtp_reply_filter, &sv->reply_filter, err);
 	/* Whose users generic(5) may name without a domain. A table in it is not asked. */
 	if (rc == 0 && sv->generic)
 		rc = open_list_blk("mydestination", p->mydestination, &sv->local, err);
@@ -80,6 +82,7 @@ smtp_setup_maps_unref(struct smtp_service *sv)
 		map_unref(sv->checks[i]);
 	map_unref(sv->generic);
 	map_unref(sv->ehlo_keywords);
+	map_unref(sv->reply_filter);
 	if (sv->local)
 		domainlist_unref(sv->local);
 	if (sv->mechanisms)

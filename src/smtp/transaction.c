@@ -98,6 +98,7 @@ print_command(struct smtp_job *j, size_t i)
 				? "<>"
 				: NULL,
 		    .smtputf8 = needs_utf8(j),
+		    .is_bare = !j->svc->p->smtp_quote_rfc821_envelope,
 		};
 
 		return esmtp_print_mail(out, &m, ext) == 0;
@@ -107,7 +108,8 @@ print_command(struct smtp_job *j, size_t i)
 		const struct recipient *r = &d->rcpt[at].rcpt;
 		struct esmtp_rcpt er = {.address = smtp_envelope_for(j, at + 1),
 		    .notify = r->notify,
-		    .orcpt = orcpt_of(j, r)};
+		    .orcpt = orcpt_of(j, r),
+		    .is_bare = !j->svc->p->smtp_quote_rfc821_envelope};
 
 		return esmtp_print_rcpt(out, &er, ext) == 0;
 	}
@@ -283,7 +285,7 @@ lmtp_dot_replied(struct smtp_job *j)
 	j->t.is_answered[i] = true;
 	smtp_job_decide(j, j->t.rcpt[i], &st);
 	if (++j->t.answered < j->t.accepted)
-		stream_deadline(ss->stream, j->svc->p->smtp_data_done_timeout);
+		smtp_session_deadline(ss, j->svc->p->smtp_data_done_timeout);
 	else
 		leave(j, false, SMTP_TROUBLE_MESSAGE);
 }

@@ -30,6 +30,7 @@ struct parse {
 	const char *orig, *orcpt;
 	unsigned notify;
 	unsigned strays;
+	struct reader_part *part; /* NULL: all of them */
 	/* Older names, used where the log_ ones are absent. */
 	const char *client_name, *client_address, *client_port, *helo, *protocol;
 };
@@ -105,13 +106,22 @@ add_recipient(struct parse *p)
 	return &e->rcpt[e->rcpt_count++];
 }
 
+/* The part is full: what is said of recipients is passed over. */
+static bool
+is_full(const struct parse *p)
+{
+	return p->part && p->env->rcpt_count >= p->part->max;
+}
+
 /* R, D or `/`: takes what the records before it said, and ends it. */
 static int
 get_recipient(struct parse *p, const struct record *rec, off_t at)
 {
 	struct recipient *r;
 
-	if (rec->type != REC_DELETED) {
+	if (p->part && rec->type == REC_RCPT && is_full(p)) {
+		p->part->left++;
+	} else if (rec->type == REC_RCPT || (rec->type == REC_DONE && !p->part)) {
 		r = add_recipient(p);
 		if (r == NULL)
 			return damaged(p, at, "too many recipients");
@@ -121,6 +131,8 @@ get_recipient(struct parse *p, const struct record *rec, off_t at)
 		r->notify = p->notify;
 		r->offset = at;
 		r->done = rec->type == REC_DONE;
+		if (is_full(p))
+			p->part->next = reader_tell(p->reader);
 	}
 	p->orig = p->orcpt = NULL;
 	p->notify = 0;
@@ -226,6 +238,8 @@ get_attr(struct parse *p, struct str payload, off_t at)
 		return damaged(p, at, "bad attribute record: no '=' behind the name");
 	}
 	value = str_trim(str_from(payload, eq + 1));
+	if (str_eq(name, STR("dsn_orig_rcpt")) && is_full(p))
+		return 0;
 	if (str_eq(name, STR("dsn_orig_rcpt")))
 		stray(p, "DSN original recipient", p->orcpt);
 	if (!get_text_attr(p, name, value))
@@ -263,6 +277,8 @@ take(struct parse *p, const struct record *rec, off_t at)
 	case REC_ATTR:
 		return get_attr(p, rec->payload, at);
 	case REC_ORCPT:
+		if (is_full(p))
+			return 0;
 		stray(p, "original recipient", p->orig);
 		p->orig = text(p, rec->payload);
 		return 0;
@@ -394,14 +410,17 @@ finish(struct parse *p)
 		e->create_time = e->arrival_us / 1000000;
 }
 
-int
-reader_envelope(
-    struct reader *r, enum reader_kind kind, struct arena *a, struct envelope *ret, struct buf *why)
+static int
+read_whole(struct reader *r, enum reader_kind kind, struct arena *a, struct reader_part *part,
+    struct envelope *ret, struct buf *why)
 {
 	struct envelope env = {.warn_offset = -1};
-	struct parse p = {.reader = r, .kind = kind, .arena = a, .env = &env, .why = why};
+	struct parse p = {
+	    .reader = r, .kind = kind, .arena = a, .env = &env, .why = why, .part = part};
 	int rc;
 
+	if (part)
+		part->next = (off_t)(part->left = 0);
 	reader_seek(r, 0);
 	reader_set_raw(r, false);
 	rc = kind == READER_QUEUE ? read_queue(&p) : read_listing(&p);
@@ -413,8 +432,86 @@ reader_envelope(
 }
 
 int
+reader_envelope(
+    struct reader *r, enum reader_kind kind, struct arena *a, struct envelope *ret, struct buf *why)
+{
+	return read_whole(r, kind, a, NULL, ret, why);
+}
+
+int
+reader_envelope_part(struct reader *r, struct arena *a, struct reader_part *part,
+    struct envelope *ret, struct buf *why)
+{
+	return read_whole(r, READER_QUEUE, a, part, ret, why);
+}
+
+/* Until the part is full and one more is met. */
+static int
+read_more(struct parse *p)
+{
+	struct record rec;
+	off_t at = 0;
+	int rc = 0;
+
+	while (rc == 0 && !p->have_end && p->part->left == 0) {
+		skip_content(p);
+		rc = reader_next(p->reader, &rec, &at);
+		if (rc == 1)
+			return damaged(p, at, "missing end record");
+		if (rc < 0)
+			return rc == -EBADMSG ? damaged(p, at, reader_error(p->reader)) : rc;
+		if (!allowed(rec.type))
+			return unexpected(p, rec.type, at);
+		if (rec.type != REC_SIZE && rec.type != REC_SENDER && rec.type != REC_TIME)
+			rc = take(p, &rec, at);
+	}
+	return rc;
+}
+
+int
+reader_more_blk(const struct spool *s, enum queue q, const char *id, struct arena *a,
+    struct reader_part *part, struct envelope *env, struct buf *why)
+{
+	struct envelope own = *env;
+	struct parse p = {.kind = READER_QUEUE,
+	    .arena = a,
+	    .env = &own,
+	    .why = why,
+	    .part = part,
+	    .have_size = true,
+	    .size = {.data_offset = env->data_offset, .data_size = env->data_size},
+	    .at_extracted = part->next > env->data_offset};
+	char path[SPOOL_PATH_MAX];
+	int fd, rc;
+
+	spool_path(s, q, id, path);
+	fd = fsio_open_read(s->dirfd, path);
+	if (fd < 0)
+		return fd;
+	own.rcpt = NULL;
+	own.rcpt_count = 0;
+	part->left = 0;
+	p.reader = reader_open_fd(fd);
+	reader_set_raw(p.reader, false);
+	rc = reader_seek(p.reader, part->next);
+	if (rc == 0)
+		rc = read_more(&p);
+	reader_close(p.reader);
+	env->rcpt = own.rcpt;
+	env->rcpt_count = own.rcpt_count;
+	return rc;
+}
+
+int
 reader_load_blk(const struct spool *s, enum queue q, const char *id, struct arena *a,
     struct envelope *ret, struct stat *ret_stat, struct buf *why)
+{
+	return reader_load_part_blk(s, q, id, a, NULL, ret, ret_stat, why);
+}
+
+int
+reader_load_part_blk(const struct spool *s, enum queue q, const char *id, struct arena *a,
+    struct reader_part *part, struct envelope *ret, struct stat *ret_stat, struct buf *why)
 {
 	char path[SPOOL_PATH_MAX];
 	struct reader *r;
@@ -437,7 +534,7 @@ reader_load_blk(const struct spool *s, enum queue q, const char *id, struct aren
 		return -EBADMSG;
 	}
 	r = reader_open_fd(fd);
-	rc = reader_envelope(r, READER_QUEUE, a, ret, why);
+	rc = read_whole(r, READER_QUEUE, a, part, ret, why);
 	reader_close(r);
 	return rc;
 }

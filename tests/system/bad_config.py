@@ -52,6 +52,8 @@ def test_unusable_value(scratch, line, wants):
     "relayhost = mail.test:nosuchport",
     "relayhost = [good.test]:25, mail.test:70000",
     "smtp_fallback_relay = ::1",
+    "smtp_destination_rate_limit = 30/60s, 5/0s",
+    "default_destination_rate_limit = 30 per minute",
 ])
 def test_unusable_value_found_late(scratch, line):
     """The files are sound, but a table, network or next hop in them is not."""

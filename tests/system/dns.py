@@ -15,6 +15,7 @@ ZONES = {
     "both.test": "@ MX 10 h\nh AAAA ::1\nh A 127.0.0.2\n",
     "null.test": "@ MX 0 .\n@ A 127.0.0.2\n",
     "empty.test": "@ TXT nothing\n",
+    "alias.test": "@ MX 10 al\nal CNAME real\nreal A 127.0.0.2\n",
     "broken.test": None,
     "nohost.test": "@ MX 10 gone\n",
 }
@@ -77,6 +78,14 @@ def test_ipv4_when_ipv6_refuses(scratch):
     system = start(scratch, a.port, inet_protocols="all")
     system.wait_removed(system.send("user@both.test"))
     assert len(a.mails) == 1
+
+
+@pytest.mark.parametrize("overrides, name", [("no", "al"), ("yes", "real")])
+def test_a_server_that_is_an_alias(scratch, overrides, name):
+    (a,) = sinks(scratch, 1)
+    system = start(scratch, a.port, smtp_cname_overrides_servername=overrides)
+    system.wait_removed(system.send("user@alias.test"))
+    assert system.wait_status("user@alias.test", "sent")["relay"] == f"{name}.alias.test[127.0.0.2]:{a.port}"
 
 
 @pytest.mark.parametrize("domain, dsn, text", [

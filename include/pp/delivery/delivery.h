@@ -61,6 +61,8 @@ struct delivery {
 	uint64_t hops_left_out, hops_probed;
 	struct snap *config; /* keeps `service` alive; struct config * is its first member */
 	const struct service *service; /* its master.cf row with its parameters */
+	struct map *filter;            /* of statuses; NULL: none */
+	struct lane *slow;             /* where it is asked */
 	struct delivery_rcpt *rcpt;
 	size_t rcpt_count; /* 0: a probe, which only sets up a session and tells how it went */
 	/* What outlives a kill of who has received it; set both, or none. */
@@ -85,6 +87,8 @@ struct delivery {
 	/* Who delivers, and the instance of its loop. */
 	const struct delivery_agent *agent;
 	void *agent_ctx;
+	unsigned filtering; /* recipients whose status the filter is asked about */
+	bool is_done;       /* when it has answered, it goes home */
 	/* The way home. */
 	struct loop *home;
 	void (*done)(struct delivery *d);

@@ -56,11 +56,13 @@ struct esmtp_mail {
 	const char *envid; /* decoded, printable ASCII, <= 100 characters; NULL = not given */
 	bool smtputf8;
 	const char *auth; /* AUTH=, decoded, "<>" for none; NULL = not given */
+	bool is_bare;     /* the address is not quoted */
 };
 struct esmtp_rcpt {
 	const char *address;
 	unsigned notify;   /* NOTIFY_ bits, 0 = not given */
 	const char *orcpt; /* "rfc822;addr", decoded, no controls; NULL = not given */
+	bool is_bare;
 };
 
 /* The parameters (address_path.rest). `allowed`: ESMTP_SIZE | ESMTP_8BITMIME | ESMTP_DSN |

@@ -74,6 +74,9 @@ void qmgr_listing_free(struct qmgr_listing *l);
 void qmgr_stop(struct qmgr *q, int64_t deadline_ms, void (*stopped)(void *ctx), void *ctx);
 void qmgr_free(struct qmgr *q); /* after its loop has ended */
 
+/* What of a configuration only the queue manager can judge: 0, or "PARAMETER: what is wrong". */
+int qmgr_check(const struct config *cfg, struct buf *err);
+
 /* Events for tests and watchers: "queued ID", "active ID", "deferred ID", "removed ID",
  * "bounced ID", "corrupt ID", "held ID", "requeued ID"; of what is done by hand: "adopted ID",
  * "changed ID", "gone ID", "taken ID", "unusable ID". Called on the qmgr loop. Set before

@@ -47,3 +47,19 @@ int reader_envelope(struct reader *r, enum reader_kind kind, struct arena *a, st
     struct buf *why);
 int reader_load_blk(const struct spool *s, enum queue q, const char *id, struct arena *a,
     struct envelope *ret, struct stat *ret_stat, struct buf *why);
+
+/* Recipients by parts, for those that are too many to be held at once: only who is not done. */
+struct reader_part {
+	size_t max;  /* in: at most so many */
+	off_t next;  /* in and out: where to go on; 0 = at the beginning */
+	size_t left; /* out: so many are not read yet; of reader_more some number above 0 */
+};
+/* The envelope, checked whole, with the first part of its recipients (READER_QUEUE). */
+int reader_envelope_part(struct reader *r, struct arena *a, struct reader_part *part,
+    struct envelope *ret, struct buf *why);
+/* The next part. env: as it was read before; its recipients are replaced. */
+int reader_more_blk(const struct spool *s, enum queue q, const char *id, struct arena *a,
+    struct reader_part *part, struct envelope *env, struct buf *why);
+/* As reader_load_blk. */
+int reader_load_part_blk(const struct spool *s, enum queue q, const char *id, struct arena *a,
+    struct reader_part *part, struct envelope *ret, struct stat *ret_stat, struct buf *why);

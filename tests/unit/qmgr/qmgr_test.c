@@ -27,6 +27,12 @@ static struct {
 	void (*before_start)(void);
 	void (*after_start)(void);
 	void (*after_first)(void); /* attempt */
+	/* Deliveries that take a moment: how many recipients were out at once? */
+	bool is_slow;
+	struct delivery *slow[100];
+	size_t slow_count;
+	unsigned out, most_out, asked;
+	struct timer timer;
 } t;
 
 static int
@@ -63,6 +69,34 @@ settle(struct delivery *d, struct delivery_rcpt *rc)
 }
 
 static void
+settle_all(struct delivery *d)
+{
+	for (size_t i = 0; i < d->rcpt_count; i++)
+		settle(d, &d->rcpt[i]);
+	delivery_done(d);
+}
+
+static void
+slow_fired(struct timer *timer)
+{
+	t.out = 0;
+	while (t.slow_count > 0)
+		settle_all(t.slow[--t.slow_count]);
+}
+
+static void
+take_slowly(struct delivery *d)
+{
+	t.slow[t.slow_count++] = d;
+	t.out += (unsigned)d->rcpt_count;
+	t.asked += (unsigned)d->rcpt_count;
+	if (t.out > t.most_out)
+		t.most_out = t.out;
+	if (t.slow_count == 1)
+		timer_start(t.io, &t.timer, 3, slow_fired);
+}
+
+static void
 fake_deliver(void *ctx, struct delivery *d)
 {
 	PP_ASSERT(ctx == &t);
@@ -76,9 +110,11 @@ fake_deliver(void *ctx, struct delivery *d)
 	t.attempts++;
 	if (d->rcpt_count > t.most_rcpts)
 		t.most_rcpts = (unsigned)d->rcpt_count;
-	for (size_t i = 0; i < d->rcpt_count; i++)
-		settle(d, &d->rcpt[i]);
-	delivery_done(d);
+	if (t.is_slow) {
+		take_slowly(d);
+		return;
+	}
+	settle_all(d);
 	if (t.attempts == 1 && t.after_first)
 		t.after_first();
 }
@@ -143,6 +179,7 @@ run_until(const char *what, int count)
 	t.until_count = count;
 	t.attempts = t.most_rcpts = 0;
 	t.filed = 0;
+	t.out = t.most_out = t.asked = 0;
 	t.disk = lane_new("disk", 2);
 	spool_set_lane(t.r.spool, t.disk);
 	t.io = loop_new("all");
@@ -153,23 +190,37 @@ run_until(const char *what, int count)
 	loop_free(t.io);
 }
 
+static void
+run_slowly(const char *what, int count)
+{
+	t.is_slow = true;
+	run_until(what, count);
+	t.is_slow = false;
+}
+
 static const char *const extra[] = {
     "relayhost=[relay.test]", "mydestination=", "smtp_destination_recipient_limit=3", NULL};
 
 static void
-open_with(const char *more)
+open_with_more(const char *more, const char *other, const char *third)
 {
-	const char *names[8] = {extra[0], extra[1], extra[2], more};
+	const char *names[8] = {extra[0], extra[1], extra[2], more, other, third};
 
 	t.before_start = t.after_start = NULL;
 	run_open(&t.r, names);
+}
+
+static void
+open_with(const char *more)
+{
+	open_with_more(more, NULL, NULL);
 }
 
 /* A message in incoming/, made by cleanup. */
 static void
 put(const char *sender, const char *const *to, size_t n)
 {
-	struct recipient rcpt[20] = {{0}};
+	struct recipient rcpt[60] = {{0}};
 	struct envelope e = {.sender = sender,
 	    .rcpt = rcpt,
 	    .rcpt_count = n,
@@ -548,6 +599,73 @@ start_makes_no_files(void **state)
 	run_close(&t.r);
 }
 
+/* Recipients that have no room are read part by part: each is tried once and has its own result,
+ * and no more of them are out than the limit says. */
+static void
+recipients_in_slices(void **state)
+{
+	char names[60][24];
+	const char *to[60];
+	struct deferlog_entry *e;
+	struct arena a = {0};
+	size_t n;
+
+	for (unsigned i = 0; i < 60; i++) {
+		snprintf(names[i], sizeof names[i], "%s%u@d%u.test",
+		    i % 10 == 3   ? "temp"
+		    : i % 10 == 7 ? "perm"
+				  : "ok",
+		    i, i % 7);
+		to[i] = names[i];
+	}
+	open_with_more("qmgr_message_recipient_limit=8", "qmgr_message_recipient_minimum=2", NULL);
+	put("", to, 60);
+	run_slowly("deferred", 1);
+	assert_true(t.most_out <= 8);
+	assert_int_equal(t.asked, 60);
+	assert_int_equal(open_recipients(t.r.id, QUEUE_DEFERRED), 6);
+	assert_int_equal(deferlog_read_blk(t.r.spool, QUEUE_DEFER, t.r.id, &a, &e, &n), 0);
+	assert_int_equal(n, 6);
+	for (size_t i = 0; i < n; i++)
+		assert_true(str_starts(str_of(e[i].recipient), STR("temp")));
+	arena_fini(&a);
+	/* Those that are left are tried again, and no others. */
+	t.after_start = flush_now;
+	run_slowly("deferred", 1);
+	assert_int_equal(t.asked, 6);
+	run_close(&t.r);
+}
+
+static const char *const many[] = {"ok1@a.test", "ok2@a.test", "ok3@a.test", "ok4@a.test",
+    "ok5@a.test", "ok6@a.test", "ok7@a.test", "ok8@a.test", "ok9@a.test"};
+
+/* However full memory is, each message has its minimum, so that one does not wait for another. */
+static void
+minimum_for_each(void **state)
+{
+	open_with_more("qmgr_message_recipient_limit=1", "qmgr_message_recipient_minimum=2", NULL);
+	for (int i = 0; i < 3; i++)
+		put("s@x.test", many, 9);
+	run_slowly("removed", 3);
+	assert_int_equal(t.asked, 27);
+	assert_true(t.most_out <= 6);
+	run_close(&t.r);
+}
+
+/* A transport that has its share in memory gets no more, whatever room there is. */
+static void
+transport_has_a_limit(void **state)
+{
+	open_with_more("qmgr_message_recipient_minimum=2", "qmgr_message_recipient_limit=6",
+	    "smtp_recipient_limit=2");
+	put("s@x.test", many, 9);
+	run_slowly("removed", 1);
+	assert_int_equal(t.asked, 9);
+	assert_int_equal(
+	    t.attempts, 4); /* 3 and 3, for it was not known yet whose they are; 2; 1 */
+	run_close(&t.r);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -567,6 +685,9 @@ main(int argc, char **argv)
 	    cmocka_unit_test(missing_agent_defers),
 	    cmocka_unit_test(verification_is_not_delivered),
 	    cmocka_unit_test(start_makes_no_files),
+	    cmocka_unit_test(recipients_in_slices),
+	    cmocka_unit_test(minimum_for_each),
+	    cmocka_unit_test(transport_has_a_limit),
 	};
 
 	test_set_root(argc, argv);

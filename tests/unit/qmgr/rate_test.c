@@ -11,6 +11,9 @@
 #include "pp/base/assert.h"
 #include "qmgr/rate.h"
 
+#define TAIL                                                                                       \
+	"as in 30/60s or 10000/1d, with a number from 1 to 2147483647 and a time from 1s to 366d"
+
 static void
 syntax(void **state)
 {
@@ -26,10 +29,10 @@ syntax(void **state)
 	    {"5/2", 1, 5, 2000, NULL},
 	    {"1/1H", 1, 1, 3600000, NULL},
 	    {"1/1w", 1, 1, 604800000, NULL},
-	    {"30", 0, 0, 0, "\"30\" is no rate: write NUMBER/TIME, as in 30/60s or 10000/1d"},
-	    {"0/60s", 0, 0, 0, "\"0/60s\" is no rate: write NUMBER/TIME, as in 30/60s or 10000/1d"},
-	    {"30/", 0, 0, 0, "\"30/\" is no rate: write NUMBER/TIME, as in 30/60s or 10000/1d"},
-	    {"30/0s", 0, 0, 0, "\"30/0s\" is no rate: write NUMBER/TIME, as in 30/60s or 10000/1d"},
+	    {"30", 0, 0, 0, "\"30\" is no rate: write NUMBER/TIME, " TAIL},
+	    {"0/60s", 0, 0, 0, "\"0/60s\" is no rate: write NUMBER/TIME, " TAIL},
+	    {"30/", 0, 0, 0, "\"30/\" is no rate: write NUMBER/TIME, " TAIL},
+	    {"30/0s", 0, 0, 0, "\"30/0s\" is no rate: write NUMBER/TIME, " TAIL},
 	    {"1/60s 2/1m", 1, 1, 60000, "names the period of 60 s twice"},
 	    {"1/1 1/2 1/3 1/4 1/5", 4, 1, 1000, "has more than 4 limits"},
 	};
