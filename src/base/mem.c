@@ -16,6 +16,7 @@
 enum {
 	CHUNK_MIN = 1024,
 	CHUNK_MAX = 64 * 1024,
+	PARTS_MAX = 8, /* of a program: it has four or five */
 };
 
 struct arena_chunk {
@@ -159,20 +160,27 @@ arena_fini(struct arena *a)
 	a->used = 0;
 }
 
-/* Of this program, what nobody writes to: text and constants, not what the linker has filled in. */
+/* Of this program, what nobody writes to: text and constants, not what the linker has filled in.
+ * The table that says where these lie is in one of them, hence the copy. */
 static int
 drop_pages(struct dl_phdr_info *program, size_t size, void *ctx)
 {
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), n = 0;
+	struct {
+		uintptr_t from, to;
+	} parts[PARTS_MAX];
 
-	for (size_t i = 0; i < program->dlpi_phnum; i++) {
+	for (size_t i = 0; i < program->dlpi_phnum && n < PARTS_MAX; i++) {
 		const ElfW(Phdr) *part = &program->dlpi_phdr[i];
-		uintptr_t from = program->dlpi_addr + part->p_vaddr, to = from + part->p_memsz;
+		uintptr_t from = program->dlpi_addr + part->p_vaddr;
 
-		from &= ~(uintptr_t)(page - 1);
-		if (part->p_type == PT_LOAD && !(part->p_flags & PF_W))
-			madvise((void *)from, to - from, MADV_DONTNEED);
+		if (part->p_type != PT_LOAD || part->p_flags & PF_W)
+			continue;
+		parts[n].from = from & ~(uintptr_t)(page - 1);
+		parts[n++].to = from + part->p_memsz;
 	}
+	for (size_t i = 0; i < n; i++)
+		madvise((void *)parts[i].from, parts[i].to - parts[i].from, MADV_DONTNEED);
 	return 1; /* the first is the program */
 }
 

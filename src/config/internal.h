@@ -97,7 +97,8 @@ void params_read(
 /* In the copy of an LMTP service, the lmtp_x become its smtp_x: one client, two sets of names. */
 void params_use_lmtp(struct params *p, const char **texts);
 
-/* One value by its row: writes the field at its offset. */
+/* One value by its row: writes the field at its offset. The text, with a NUL behind it, must live
+ * as long as that. */
 int param_parse(
     const struct param *p, struct str text, struct arena *a, struct params *to, struct buf *err);
 unsigned param_count(void);

@@ -223,7 +223,9 @@ parse_word(
 		size_t n = str_index(rest, '|');
 
 		if (str_caseeq(str_head(rest, n), text)) {
-			*ret = arena_str(a, str_head(rest, n));
+			*ret = n == text.n && memcmp(rest.p, text.p, n) == 0
+				   ? text.p
+				   : arena_str(a, str_head(rest, n));
 			return 0;
 		}
 		if (n == rest.n)
@@ -243,7 +245,7 @@ param_parse(
 	switch (p->type) {
 	case PARAM_TEXT:
 	case PARAM_RAW:
-		*(const char **)field = arena_str(a, text);
+		*(const char **)field = text.p;
 		return 0;
 	case PARAM_BOOL:
 		return parse_bool(text, field, err);

@@ -55,14 +55,24 @@ expand_one(struct reading *r, const struct param *p, const char *raw)
 	return scope_expand(r->sc, str_of(raw), &r->text, &r->err);
 }
 
-static bool
-read_text(struct reading *r, const struct param *p, const struct setting_entry *e, const char *raw)
+/* Most values are their defaults, and stand in the table for good: those need no copy. */
+static const char *
+keep(struct reading *r, const char *raw)
 {
-	struct arena *a = &r->sc->d->arena;
+	struct str text = str_trim(buf_str(&r->text));
+
+	return str_eq(text, str_of(raw)) ? raw : arena_str(&r->sc->d->arena, text);
+}
+
+static bool
+read_text(struct reading *r, unsigned i, const struct setting_entry *e, const char *raw)
+{
+	const struct param *p = param_at(i);
 	int rc = expand_one(r, p, raw);
 
+	r->texts[i] = keep(r, raw);
 	if (rc == 0)
-		rc = param_parse(p, str_trim(buf_str(&r->text)), a, r->to, &r->err);
+		rc = param_parse(p, str_of(r->texts[i]), &r->sc->d->arena, r->to, &r->err);
 	if (rc < 0)
 		complain(r, p, e, raw);
 	return rc == 0;
@@ -71,19 +81,17 @@ read_text(struct reading *r, const struct param *p, const struct setting_entry *
 static void
 read_one(struct reading *r, unsigned i, const struct param *p)
 {
-	struct arena *a = &r->sc->d->arena;
 	const struct setting_entry *e = find_setting(r->sc, p);
 	const char *raw = r->sc->d->defaults[i];
 
 	if (e != NULL)
 		raw = e->content ? e->content : e->setting.value;
-	if (!read_text(r, p, e, raw) && (!e || !read_text(r, p, NULL, r->sc->d->defaults[i]))) {
-		/* The default leans on something broken; there is an error about it already. */
-		buf_clear(&r->text);
-		if (p->type == PARAM_TEXT || p->type == PARAM_RAW || p->type == PARAM_ENUM)
-			*(const char **)((char *)r->to + p->offset) = "";
-	}
-	r->texts[i] = arena_str(a, str_trim(buf_str(&r->text)));
+	if (read_text(r, i, e, raw) || (e && read_text(r, i, NULL, r->sc->d->defaults[i])))
+		return;
+	/* The default leans on something broken; there is an error about it already. */
+	r->texts[i] = "";
+	if (p->type == PARAM_TEXT || p->type == PARAM_RAW || p->type == PARAM_ENUM)
+		*(const char **)((char *)r->to + p->offset) = "";
 }
 
 void

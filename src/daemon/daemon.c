@@ -162,7 +162,7 @@ all_open(struct daemon *d)
 	qmgr_start(d->qmgr);
 	pickup_wake(d->pickup);
 	daemon_purge_at_start(d);
-	mem_trim();
+	daemon_rest_start(d);
 	/* Told to stop while the doors were being opened: there may be sessions already. */
 	if (d->stopping)
 		daemon_stop_parts(d, d->gen->cleanup.config->params->shutdown_timeout);
@@ -261,6 +261,7 @@ daemon_io_ended(struct daemon *d)
 	 * once. */
 	spool_set_lane(d->spool, NULL);
 	daemon_purge_end(d);
+	daemon_rest_end(d);
 	lane_free(d->sasl);
 	lane_free(d->slow);
 	lane_free(d->background);

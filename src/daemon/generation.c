@@ -113,14 +113,20 @@ row_bind(struct listen_row *row, const struct service *svc, const struct generat
     struct buf *err)
 {
 	const struct listen_row *before = row_find(old, svc->name);
+	struct listener_fd bound[LISTEN_FDS_MAX];
+	const struct listener_fd *fds = before ? before->fds : bound;
+	int rc = 0;
 
-	if (before) {
-		memcpy(row->fds, before->fds, sizeof(row->fds));
+	if (before)
 		row->n = before->n;
-		return 0;
+	else
+		rc = listener_bind(svc->name, svc->params->inet_interfaces,
+		    svc->params->inet_protocols, bound, LISTEN_FDS_MAX, &row->n, err);
+	if (rc == 0) {
+		row->fds = mem_alloc(row->n * sizeof(*fds));
+		memcpy(row->fds, fds, row->n * sizeof(*fds));
 	}
-	return listener_bind(svc->name, svc->params->inet_interfaces, svc->params->inet_protocols,
-	    row->fds, LISTEN_FDS_MAX, &row->n, err);
+	return rc;
 }
 
 static int
@@ -217,6 +223,7 @@ row_close(struct listen_row *row, const struct generation *keep)
 	for (size_t i = 0; i < row->n; i++)
 		if (kept == NULL || i >= kept->n || kept->fds[i].fd != row->fds[i].fd)
 			close(row->fds[i].fd);
+	mem_free(row->fds);
 	if (row->setup)
 		smtpd_setup_unref(row->setup);
 }

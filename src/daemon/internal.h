@@ -20,13 +20,13 @@ enum {
 	AGENTS_MAX = 8,
 	DISK_THREADS = 4,
 	SLOW_THREADS = 2,
-	BACKGROUND_THREADS = 3, /* listings, details, syncs */
+	BACKGROUND_THREADS = 4, /* listings, details, syncs, orphans */
 };
 
 /* One master.cf inet row that is ours, bound. */
 struct listen_row {
 	char service[80];
-	struct listener_fd fds[LISTEN_FDS_MAX];
+	struct listener_fd *fds;
 	size_t n;
 	struct smtpd_setup *setup;
 };
@@ -64,7 +64,7 @@ struct io {
 	struct resolver *resolver;
 	struct smtpd *smtpd;
 	struct smtp *smtp;
-	struct io_door doors[LISTENERS_MAX * LISTEN_FDS_MAX];
+	struct io_door *doors; /* while they are open */
 	size_t door_count;
 	struct smtpd_setup *setups[LISTENERS_MAX]; /* by row; own references */
 	bool failed;
@@ -107,6 +107,10 @@ struct daemon {
 	LIST_HEAD(, watcher) watchers;
 	struct reload *reload;
 	struct daemon_purge *purge; /* under way */
+	struct {
+		struct timer timer;
+		int64_t spent_us;
+	} rest;
 	bool stopping, reload_again;
 	unsigned stops_open;
 	int exit_code;
@@ -157,6 +161,9 @@ void daemon_watchers_end(struct daemon *d);
 void daemon_purge(struct daemon *d);
 void daemon_purge_at_start(struct daemon *d);
 void daemon_purge_end(struct daemon *d);
+/* rest.c: memory is given back whenever there is nothing to do. */
+void daemon_rest_start(struct daemon *d);
+void daemon_rest_end(struct daemon *d);
 /* rights.c: run(d, r, arg), now or later, when who asks may do that; else the request ends. */
 typedef void right_run(void *daemon, struct control_request *r, const char *arg);
 void rights_ask(

@@ -57,12 +57,19 @@ doors_close(struct io *io)
 {
 	for (size_t i = 0; i < io->door_count; i++)
 		listener_stop(io->doors[i].listener);
+	mem_free(io->doors);
+	io->doors = NULL;
 	io->door_count = 0;
 }
 
 static void
 doors_open(struct io *io, const struct generation *g)
 {
+	size_t n = 0;
+
+	for (size_t r = 0; r < g->n; r++)
+		n += g->rows[r].n;
+	io->doors = mem_alloc(n * sizeof(*io->doors));
 	for (size_t r = 0; r < g->n; r++)
 		for (size_t i = 0; i < g->rows[r].n; i++) {
 			struct io_door *door = &io->doors[io->door_count++];

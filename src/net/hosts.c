@@ -94,7 +94,6 @@ hosts_new(const char *path)
 	struct hosts *h = MEM_NEW(struct hosts);
 
 	h->path = mem_strdup(path);
-	load(h);
 	return h;
 }
 

@@ -10,7 +10,7 @@
 struct hosts;
 struct hosts *hosts_new(const char *path);
 void hosts_free(struct hosts *h);
-/* Looks whether the file changed, at most every few seconds. */
+/* Reads the file, at first and when it has changed; looks at most every few seconds. */
 void hosts_refresh(struct hosts *h, int64_t now_ms);
 /* Appends the addresses of a name; AF_UNSPEC: IPv6 first. "localhost" is always known. */
 size_t hosts_find(

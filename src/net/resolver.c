@@ -29,9 +29,9 @@ struct resolver {
 	char *servers; /* "" = resolv.conf's */
 	char *resolv_conf;
 	int64_t timeout_ms, looked, look_every_ms;
-	struct stat st; /* of resolv.conf */
-	struct channel *channel;
-	struct channel *old; /* of the resolv.conf before: its questions finish there */
+	struct stat st;          /* of resolv.conf */
+	struct channel *channel; /* from the first question on: it takes more than all the rest */
+	struct channel *old;     /* of the resolv.conf before: its questions finish there */
 	struct dns_cache *cache;
 	struct hosts *hosts;
 	LIST_HEAD(, resolver_query) queries;
@@ -169,6 +169,8 @@ refresh(struct resolver *r)
 	    is.st_mtim.tv_nsec == r->st.st_mtim.tv_nsec)
 		return;
 	r->st = is;
+	if (r->channel == NULL)
+		return;
 	buf_init(&err, 256);
 	if (channel_new(r->loop, "", r->resolv_conf, r->timeout_ms, &c, &err) == 0) {
 		channel_free(r->old);
@@ -176,6 +178,23 @@ refresh(struct resolver *r)
 		r->channel = c;
 		r->generation++;
 		dns_cache_clear(r->cache);
+	}
+	buf_fini(&err);
+}
+
+static void
+ask(struct resolver *r, struct lookup *lookup)
+{
+	struct dns_answer a = {0};
+	struct buf err;
+
+	buf_init(&err, 256);
+	if (r->channel || channel_new(r->loop, r->servers, r->resolv_conf, r->timeout_ms,
+			      &r->channel, &err) == 0) {
+		channel_ask(r->channel, lookup);
+	} else {
+		dns_answer_fail(&a, RESOLVER_TRY_AGAIN, NULL);
+		part_answered(lookup, &a);
 	}
 	buf_fini(&err);
 }
@@ -205,7 +224,7 @@ query_ask(struct resolver_query *q, unsigned at, const char *name, enum dns_type
 	snprintf(p->lookup.name, sizeof(p->lookup.name), "%s", name);
 	q->parts[at] = p;
 	q->open++;
-	channel_ask(r->channel, &p->lookup);
+	ask(r, &p->lookup);
 }
 
 static void
@@ -488,7 +507,7 @@ resolver_new(struct loop *l, const char *servers, int64_t timeout_ms, struct buf
 	LIST_INIT(&r->queries);
 	if (stat(r->resolv_conf, &r->st) < 0)
 		r->st = (struct stat){0};
-	if (channel_new(l, r->servers, r->resolv_conf, timeout_ms, &r->channel, err) < 0) {
+	if (channel_check(r->servers, err) < 0) {
 		resolver_free(r);
 		return NULL;
 	}

@@ -132,12 +132,12 @@ socket_changed(void *ctx, ares_socket_t fd, int readable, int writable)
 	}
 }
 
+/* "addr:port, ..." as nodes in a row; their number, or -EINVAL. */
 static int
-set_servers(struct channel *c, const char *servers, struct buf *err)
+parse_servers(const char *servers, struct ares_addr_port_node nodes[SERVERS_MAX], struct buf *err)
 {
-	struct ares_addr_port_node nodes[SERVERS_MAX] = {0};
 	struct str rest = str_of(servers), word;
-	size_t n = 0;
+	int n = 0;
 
 	while (str_token(&rest, ", \t\r\n", &word)) {
 		struct sockaddr_storage sa;
@@ -166,11 +166,29 @@ set_servers(struct channel *c, const char *servers, struct buf *err)
 			nodes[n - 1].next = &nodes[n];
 		n++;
 	}
+	return n;
+}
+
+int
+channel_check(const char *servers, struct buf *err)
+{
+	struct ares_addr_port_node nodes[SERVERS_MAX] = {0};
+	int n = parse_servers(servers, nodes, err);
+
+	return n < 0 ? n : 0;
+}
+
+static int
+set_servers(struct channel *c, const char *servers, struct buf *err)
+{
+	struct ares_addr_port_node nodes[SERVERS_MAX] = {0};
+	int n = parse_servers(servers, nodes, err);
+
 	if (n > 0 && ares_set_servers_ports(c->ares, nodes) != ARES_SUCCESS) {
 		buf_printf(err, "cannot use name servers \"%s\"", servers);
 		return -EINVAL;
 	}
-	return 0;
+	return n < 0 ? n : 0;
 }
 
 int

@@ -12,6 +12,8 @@ struct lookup;
 /* servers: "addr:port, ...", "" = those of the file resolv_conf. */
 int channel_new(struct loop *l, const char *servers, const char *resolv_conf, int64_t timeout_ms,
     struct channel **ret, struct buf *err);
+/* Whether servers may be used, without a channel. 0 or -EINVAL. */
+int channel_check(const char *servers, struct buf *err);
 /* Answers what is open with RESOLVER_TRY_AGAIN. */
 void channel_free(struct channel *c);
 

@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include "internal.h"
 #include "pp/base/hash.h"
@@ -40,7 +41,6 @@ struct watch {
 	struct directory *table;
 	bool stopped;
 	bool closed, freed; /* memory goes with the later of the two */
-	char *bytes;
 };
 
 static const struct {
@@ -126,25 +126,33 @@ tell(struct watch *w, const struct inotify_event *in)
 	}
 }
 
-/* All there is. False = there was nothing. */
+static void
+tell_all(struct watch *w, const char *bytes, ssize_t n)
+{
+	for (ssize_t at = 0; at < n && !w->stopped;) {
+		const struct inotify_event *in =
+		    (const struct inotify_event *)(const void *)(bytes + at);
+
+		at += (ssize_t)(sizeof(*in) + in->len);
+		tell(w, in);
+	}
+}
+
+/* All there is at this moment, in memory just for it. False = there was nothing. */
 static bool
 take(struct watch *w)
 {
 	bool any = false;
-	ssize_t n;
+	int n = BYTES;
 
-	while (!w->stopped && (n = read(w->fd, w->bytes, BYTES)) > 0) {
-		any = true;
-		for (ssize_t at = 0; at < n && !w->stopped;) {
-			const struct inotify_event *in =
-			    (const struct inotify_event *)(const void *)(w->bytes + at);
+	while (!w->stopped && n >= BYTES && ioctl(w->fd, FIONREAD, &n) == 0 && n > 0) {
+		size_t room = n < BYTES ? (size_t)n : BYTES;
+		char *bytes = mem_alloc(room);
+		ssize_t got = read(w->fd, bytes, room);
 
-			at += (ssize_t)(sizeof(*in) + in->len);
-			tell(w, in);
-		}
-		/* A short read has emptied the queue: that is the moment which was told. */
-		if ((size_t)n < BYTES - sizeof(struct inotify_event) - NAME_MAX - 1)
-			break;
+		any = any || got > 0;
+		tell_all(w, bytes, got);
+		mem_free(bytes);
 	}
 	if (any && !w->stopped)
 		w->calls.settled(w->ctx);
@@ -203,7 +211,6 @@ watch_new(struct loop *l, const struct watch_calls *calls, void *ctx, int *ret_r
 	w->calls = *calls;
 	w->ctx = ctx;
 	w->fd = fd;
-	w->bytes = mem_alloc(BYTES);
 	pthread_mutex_init(&w->lock, NULL);
 	PP_ASSERT(uv_poll_init(&l->uv, &w->poll, fd) == 0);
 	w->poll.data = w;
@@ -270,7 +277,6 @@ memory_end(struct watch *w)
 		mem_free(d);
 	}
 	pthread_mutex_destroy(&w->lock);
-	mem_free(w->bytes);
 	mem_free(w);
 }
 

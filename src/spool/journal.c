@@ -73,7 +73,7 @@ struct journal {
 	struct post *waiting, **last; /* commits */
 	bool is_waiting;
 	struct post flush;
-	struct run run;
+	struct run *run; /* from the first commit on */
 };
 
 static const char zeros[JOURNAL_PAD_MAX];
@@ -308,7 +308,7 @@ note_error(struct journal *j, int rc)
 static void
 fail(struct journal *j, int rc)
 {
-	struct run *r = &j->run;
+	struct run *r = j->run;
 	struct segment *g = j->head;
 
 	for (size_t i = 0; i < r->n; i++) {
@@ -330,7 +330,7 @@ fail(struct journal *j, int rc)
 static int
 run_write(struct journal *j, struct segment *g)
 {
-	struct run *r = &j->run;
+	struct run *r = j->run;
 	int64_t now = loop_monotonic_us();
 	off_t at = unit_offset(r->first);
 	int rc;
@@ -350,7 +350,7 @@ run_write(struct journal *j, struct segment *g)
 static void
 run_end(struct journal *j)
 {
-	struct run *r = &j->run;
+	struct run *r = j->run;
 	struct segment *g = j->head;
 	int rc;
 
@@ -381,7 +381,7 @@ head_full(struct journal *j)
 static void
 put(struct journal *j, struct journal_commit *c, uint32_t units)
 {
-	struct run *r = &j->run;
+	struct run *r = j->run;
 	struct segment *g = j->head;
 	struct str id = str_of(c->id), file = c->bytes->bytes;
 	size_t i = r->n++, head = sizeof(r->entry[0].head) + id.n;
@@ -411,7 +411,7 @@ place(struct journal *j, struct journal_commit *c)
 	uint32_t units = journal_entry_units(strlen(c->id), c->bytes->bytes.n, c->rcpt_count);
 	int rc = units == 0 ? -EFBIG : 0;
 
-	if (j->run.n == BATCH)
+	if (j->run->n == BATCH)
 		run_end(j);
 	if (j->head && units > JOURNAL_UNITS - j->head->next)
 		head_full(j);
@@ -435,6 +435,8 @@ flush_run(struct post *p)
 	j->is_waiting = false;
 	j->waiting = NULL;
 	j->last = &j->waiting;
+	if (j->run == NULL)
+		j->run = MEM_NEW(struct run);
 	while (c != NULL) {
 		struct post *next = c->next;
 
@@ -531,6 +533,7 @@ journal_close(struct journal *j)
 		segment_free(g);
 	}
 	n = journal_replay_blk(j->spool, (uid_t)-1, (gid_t)-1, NULL);
+	mem_free(j->run);
 	mem_free(j);
 	return n < 0 ? (int)n : 0;
 }

@@ -21,9 +21,9 @@ struct receipts {
 	struct spool *spool;
 	struct receipts_file *file;
 	struct receipt *free;
-	size_t used; /* slots that were ever given out */
+	struct arena arena; /* of all that were ever given out */
+	unsigned used;      /* slots that were ever given out */
 	struct counter *ids;
-	struct receipt of[RECEIPTS_SLOTS]; /* by slot */
 };
 
 uint64_t
@@ -120,13 +120,14 @@ receipts_free(struct receipts *rs)
 	rs->spool->last_id = rs->ids;
 	rs->spool->receipts = NULL;
 	munmap(rs->file, sizeof(*rs->file));
+	arena_fini(&rs->arena);
 	mem_free(rs);
 }
 
 static struct receipts_slot *
 slot_of(const struct receipt *r)
 {
-	return &r->all->file->slot[r - r->all->of];
+	return &r->all->file->slot[r->slot];
 }
 
 static struct receipt *
@@ -134,12 +135,14 @@ take(struct receipts *rs)
 {
 	struct receipt *r = rs->free;
 
-	if (r)
+	if (r) {
 		rs->free = r->next;
-	else if (rs->used < RECEIPTS_SLOTS)
-		r = &rs->of[rs->used++];
-	if (r)
-		*r = (struct receipt){.all = rs};
+		r->next = r->more = NULL;
+	} else if (rs->used < RECEIPTS_SLOTS) {
+		r = ARENA_NEW(&rs->arena, struct receipt);
+		r->all = rs;
+		r->slot = rs->used++;
+	}
 	return r;
 }
 

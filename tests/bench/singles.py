@@ -176,7 +176,7 @@ def idle(options):
             area = Scratch("pp-idle")
             sink = Sink(area)
             with Subject(kind, sink.port, without_limit, default_process_limit="600") as subject:
-                settle(subject.pid)
+                settle(subject.pid, 1.5)  # what a start has left over is given back by then
                 fresh = private_kib(subject.pid)
                 section.add(kind, "before the first mail", fresh, False, 0.333)
                 counts = [500, 5000] if kind == PENNYPOST else [500]

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 
 import pp_harness
 import pp_peers
@@ -40,9 +41,13 @@ def test_a_big_mail_needs_little_memory(scratch):
 
 @sanitized
 def test_idle_memory_and_one_process(scratch, sink):
+    """A start's left-overs are given back soon; a third of Postfix's memory is 860 KiB."""
     system = pp_harness.Pennypost(scratch).relay_to(sink).start()
-    idle = system.private_kib()
-    assert idle <= 12 * 1024, f"{idle} KiB"
+    idle, deadline = system.private_kib(), time.monotonic() + pp_harness.TIMEOUT
+    while idle > 860 and time.monotonic() < deadline:
+        time.sleep(0.1)
+        idle = system.private_kib()
+    assert idle <= 860, f"{idle} KiB"
     with open(f"/proc/{system.pid()}/task/{system.pid()}/children", encoding="ascii") as file:
         assert file.read().split() == []
 

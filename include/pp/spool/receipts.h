@@ -22,6 +22,7 @@ struct receipt {
 	struct receipt *next; /* the holder's: a list */
 	struct receipt *more; /* the part that is behind this one */
 	struct receipts *all;
+	unsigned slot; /* of the file */
 };
 
 /* At start, when receipts_replay_blk has removed what was there. From here on the ids of the spool

@@ -230,11 +230,12 @@ no_server(void **state)
 	rig_run(nobody_start);
 }
 
-/* Two files that lead nowhere: what counts is when a new channel is made. */
+/* Two files that lead nowhere: what counts is when a new channel is made. The first question finds
+ * none yet, so none is made anew. */
 static void
 second_answered(void *ctx, const struct resolver_answer *a)
 {
-	assert_int_equal(resolver_generation(resolver), 2);
+	assert_int_equal(resolver_generation(resolver), 1);
 	resolver_free(resolver);
 	rig_end();
 }
@@ -243,9 +244,9 @@ static void
 first_answered(void *ctx, const struct resolver_answer *a)
 {
 	assert_int_equal(a->result, RESOLVER_TRY_AGAIN);
-	assert_int_equal(resolver_generation(resolver), 1);
+	assert_int_equal(resolver_generation(resolver), 0);
 	resolver_cancel(resolver_find_mx(resolver, "a.test", 0, never, NULL));
-	assert_int_equal(resolver_generation(resolver), 1);
+	assert_int_equal(resolver_generation(resolver), 0);
 	put(conf_file, "# changed\nnameserver 127.0.0.3\n");
 	resolver_find_mx(resolver, "b.test", 0, second_answered, NULL);
 }
