@@ -126,8 +126,9 @@ hand_gone(struct qmgr_hand *h, const char *id, enum queue from)
 void
 qmgr_gone(struct qmgr *q, const char *id)
 {
-	/* A walk that a command has ordered finds what the command did. */
-	if (q->hand && !q->stopping && !q->is_telling)
+	/* A walk that a command has ordered finds what the command did, and so does one that was
+	 * under way then, which that one waits for. */
+	if (q->hand && !q->stopping && !q->is_telling && !q->changed)
 		hand_gone(q->hand, id, QUEUE_DEFERRED);
 }
 
