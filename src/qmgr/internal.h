@@ -191,7 +191,7 @@ struct qmgr_message {
 };
 
 /* Keys of the background lane: what nobody waits for has a thread of its own. */
-enum { LANE_LISTING, LANE_DETAILS, LANE_SYNC };
+enum { LANE_LISTING, LANE_DETAILS, LANE_SYNC, LANE_ORPHANS };
 
 enum { QMGR_KEPT_MAX = 5000 };
 

@@ -275,7 +275,7 @@ scan_end(struct scan *s)
 	struct qmgr *q = s->q;
 
 	if (s->is_first && !q->stopping) {
-		lane_run(q->o.background, LANE_DETAILS, &s->job, orphans_work, orphans_done);
+		lane_run(q->o.background, LANE_ORPHANS, &s->job, orphans_work, orphans_done);
 	} else {
 		mem_free(s);
 		q->jobs--;

@@ -3,7 +3,7 @@
  *
  * Details come from the files alone, whether a walk met them or a round has just ended, so there is
  * one way only that they can be wrong. They are read in the order they were asked for, which after
- * a walk is that of the directories, some hundred at a time by a few threads; while one batch is
+ * a walk is that of the inodes, some hundred at a time by a few threads; while one batch is
  * put into memory the next is being read. Nobody waits for them but a listing: the threads give way
  * to all others, unless there is one.
  */
@@ -45,13 +45,21 @@ piece_make(void *ctx, unsigned piece)
 	return (size_t)b->made++ * PIECE < b->n;
 }
 
+static const char *
+file_id(void *ctx, size_t i)
+{
+	return ((const struct wanted_file *)ctx)[i].id;
+}
+
 static void
 piece_work(void *ctx, unsigned piece)
 {
 	struct details_batch *b = ctx;
 	struct listing_reader *r = listing_reader_new(b->q->spool);
+	size_t first = (size_t)piece * PIECE, n = b->n - first < PIECE ? b->n - first : PIECE;
 
-	for (size_t i = (size_t)piece * PIECE; i < b->n && i < ((size_t)piece + 1) * PIECE; i++) {
+	listing_reader_ahead_blk(r, QUEUE_DEFERRED, file_id, &b->file[first], n);
+	for (size_t i = first; i < first + n; i++) {
 		struct wanted_file *f = &b->file[i];
 
 		f->rc = listing_reader_load_blk(r, QUEUE_DEFERRED, f->id, &f->arena, &f->listing);

@@ -134,7 +134,10 @@ names_next(struct names *n, struct name *ret)
 		}
 		if (e->d_name[0] == '.' && (!n->dots || is_link(e->d_name)))
 			continue;
-		*ret = (struct name){.name = e->d_name, .type = type_of(n->dir->fd, e), n->dir};
+		*ret = (struct name){.name = e->d_name,
+		    .type = type_of(n->dir->fd, e),
+		    .inode = e->d_ino,
+		    .dir = n->dir};
 		if (ret->type == DT_UNKNOWN)
 			continue; /* vanished meanwhile */
 		if (ret->type != DT_DIR || e->d_name[1] != '\0' || !n->letters ||

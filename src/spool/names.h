@@ -26,8 +26,9 @@ struct names {
 };
 
 struct name {
-	const char *name;      /* until the next call */
-	unsigned char type;    /* as in struct dirent, never unknown */
+	const char *name;   /* until the next call */
+	unsigned char type; /* as in struct dirent, never unknown */
+	uint64_t inode;
 	struct names_dir *dir; /* no reference is given */
 };
 

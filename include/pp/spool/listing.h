@@ -67,6 +67,10 @@ struct listing_reader *listing_reader_new(const struct spool *s);
 /* 0, 1 = nothing to show, -ENOENT = it is not there. */
 int listing_reader_load_blk(
     struct listing_reader *r, enum queue q, const char *id, struct arena *a, struct listing *ret);
+/* The files of n messages, which id() names, will be read soon: unless they are in memory they are
+ * asked for at once. */
+void listing_reader_ahead_blk(struct listing_reader *r, enum queue q,
+    const char *(*id)(void *ctx, size_t i), void *ctx, size_t n);
 /* NULL is taken. */
 void listing_reader_free(struct listing_reader *r);
 
