@@ -21,7 +21,8 @@ struct receipts {
 	struct spool *spool;
 	struct receipts_file *file;
 	struct receipt *free;
-	unsigned used; /* slots that were ever given out */
+	struct arena arena; /* of all that were ever given out */
+	unsigned used;      /* slots that were ever given out */
 	struct counter *ids;
 };
 
@@ -178,10 +179,7 @@ receipts_free(struct receipts *rs)
 	rs->spool->last_id = rs->ids;
 	rs->spool->receipts = NULL;
 	munmap(rs->file, sizeof(*rs->file));
-	while ((r = rs->free) != NULL) {
-		rs->free = r->next;
-		mem_free(r);
-	}
+	arena_fini(&rs->arena);
 	mem_free(rs);
 }
 
@@ -200,7 +198,7 @@ take(struct receipts *rs)
 		rs->free = r->next;
 		r->next = r->more = NULL;
 	} else if (rs->used < RECEIPTS_SLOTS) {
-		r = MEM_NEW(struct receipt);
+		r = ARENA_NEW(&rs->arena, struct receipt);
 		r->all = rs;
 		r->slot = rs->used++;
 	}
