@@ -140,10 +140,8 @@ qmgr_message_loaded(struct qmgr_message *m)
 	    (long long)qmgr_rcpt_open(&m->envelope));
 	qmgr_event(q, "active", m->id);
 	sm_move(states, &m->state, MESSAGE_DELIVERING);
-	if (qmgr_super_loaded(m)) {
-		qmgr_waiting_loaded(m);
+	if (qmgr_super_loaded(m))
 		return;
-	}
 	if (m->envelope.trace_flags & TRACE_VERIFY_ONLY) {
 		/* sendmail -bv: whoever asked that must not find it delivered. */
 		log_warn("qmgr",

@@ -137,7 +137,8 @@ qmgr_super_loaded(struct qmgr_message *m)
 			if (!m->envelope.rcpt[i].done)
 				qmgr_message_result(m, &m->envelope.rcpt[i], &st);
 		m->has_deferred = true;
-		qmgr_message_entry_done(m);
+		qmgr_waiting_loaded(m);
+		qmgr_message_entry_done(m); /* may free it */
 	}
 	arena_fini(&a);
 	return is_wanted;
