@@ -171,8 +171,6 @@ receipts_new_blk(struct spool *s, struct receipts **ret)
 void
 receipts_free(struct receipts *rs)
 {
-	struct receipt *r;
-
 	if (rs == NULL)
 		return;
 	counter_next(rs->ids, counter_next(rs->spool->last_id, 0));
