@@ -69,17 +69,18 @@ use(struct smtp_job *j, const struct resolver_answer *a)
 static void ask(struct smtp_job *j, const char *base);
 
 static void
-on_tlsa(void *ctx, const struct resolver_answer *a)
+use_tlsa(void *ctx, const struct resolver_answer *a)
 {
 	struct smtp_job *j = ctx;
 	const struct smtp_target *t = &j->targets[j->target];
 
-	j->query = NULL;
-	if (a->result == RESOLVER_TRY_AGAIN || a->result == RESOLVER_MALFORMED) {
-		log_warn(j->svc->program,
-		    "DANE TLSA lookup problem: Host or domain name not found. Name service error "
-		    "for name=%s type=TLSA: %s",
-		    j->tlsa_name, a->text);
+	if (a->result == RESOLVER_TRY_AGAIN || a->result == RESOLVER_MALFORMED ||
+	    a->result == RESOLVER_FILTERED) {
+		struct status st = smtp_error_dns(&j->arena, j->tlsa_name, "TLSA", a->text, true);
+
+		if (a->result == RESOLVER_FILTERED)
+			st.text = a->text;
+		log_warn(j->svc->program, "DANE TLSA lookup problem: %s", st.text);
 		fail(j, arena_printf(&j->arena, "TLSA lookup error for %s:%u", t->host, t->port));
 	} else if (a->result == RESOLVER_OK && a->is_secure && a->n > 0) {
 		use(j, a);
@@ -88,6 +89,15 @@ on_tlsa(void *ctx, const struct resolver_answer *a)
 	} else {
 		without(j, TLS_MAY, "no TLSA records found");
 	}
+}
+
+static void
+on_tlsa(void *ctx, const struct resolver_answer *a)
+{
+	struct smtp_job *j = ctx;
+
+	j->query = NULL;
+	smtp_dns_filter(j, j->tlsa_name, "TLSA", a, use_tlsa);
 }
 
 static void

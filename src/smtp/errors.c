@@ -273,6 +273,12 @@ smtp_error_dns(
 }
 
 struct status
+smtp_error_filtered(struct arena *a, const char *text)
+{
+	return status_make(a, STATUS_TEMP, 7, 0, "%s", text);
+}
+
+struct status
 smtp_error_native(struct arena *a, const char *name, bool temporary)
 {
 	return status_make(a, temporary ? STATUS_TEMP : STATUS_PERM, 4, temporary ? 3 : 4,

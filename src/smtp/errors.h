@@ -78,6 +78,7 @@ struct status smtp_error_password_entry(struct arena *a, const char *key);
 /* Name service. type: "MX", "A", "AAAA"; text: of the resolver. */
 struct status smtp_error_dns(
     struct arena *a, const char *name, const char *type, const char *text, bool temporary);
+struct status smtp_error_filtered(struct arena *a, const char *text);
 struct status smtp_error_native(struct arena *a, const char *name, bool temporary);
 struct status smtp_error_null_mx(struct arena *a, const char *domain);
 /* name: of the SRV records. */

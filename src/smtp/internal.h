@@ -67,7 +67,7 @@ struct smtp_service {
 	struct map *checks[SMTP_CHECK_COUNT];
 	struct map *generic;
 	struct domainlist *local; /* mydestination: whose users generic maps may name alone */
-	struct map *reply_filter;
+	struct map *reply_filter, *dns_filter;
 	struct map *ehlo_keywords; /* smtp_discard_ehlo_keyword_address_maps */
 	bool has_checks;
 	struct domainlist *mechanisms; /* smtp_sasl_mechanism_filter */
@@ -363,6 +363,7 @@ struct smtp_job {
 	bool is_mx_secure;        /* signed ones */
 	bool mx_tried;            /* addresses were found before this preference */
 	struct resolver_query *query;
+	struct smtp_dns_question *dns_question; /* about what it answered; NULL: none */
 	struct smtp_target *targets;
 	size_t target_count, target;  /* target: the next to try */
 	unsigned addresses, sessions; /* tried at this hop */
@@ -434,6 +435,11 @@ void smtp_job_break_off(struct smtp_job *j);
 /* Maps the envelope, then smtp_job_mapped. */
 void smtp_generic_start(struct smtp_job *j);
 void smtp_job_mapped(struct smtp_job *j);
+
+/* dns_filter.c: done with what the table leaves of an answer, in this call or later. */
+void smtp_dns_filter(struct smtp_job *j, const char *name, const char *type,
+    const struct resolver_answer *a, resolver_done *done);
+void smtp_dns_filter_cancel(struct smtp_job *j);
 
 void smtp_lookup_start(struct smtp_job *j);
 /* The next preference; false: there is none. */

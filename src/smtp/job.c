@@ -57,6 +57,7 @@ finish(struct smtp_job *j)
 
 	PP_ASSERT(!j->session && !j->query && j->racer_count == 0);
 	smtp_tls_slot_cancel(&j->tls_wait);
+	smtp_dns_filter_cancel(j);
 	unlink_job(j);
 	if (j->is_asking || j->generic.is_asking)
 		j->is_dead = true; /* the answer frees it */

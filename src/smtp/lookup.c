@@ -114,11 +114,14 @@ host_failed(struct smtp_job *j, const char *host, const struct resolver_answer *
 	/* One host in doubt keeps the whole in doubt. */
 	if (j->lookup.cls == STATUS_TEMP)
 		return;
-	if (j->svc->use_native)
+	if (a->result == RESOLVER_FILTERED)
+		j->lookup = smtp_error_filtered(&j->arena, text);
+	else if (j->svc->use_native)
 		j->lookup = smtp_error_native(&j->arena, host, temporary);
 	else
 		j->lookup = smtp_error_dns(&j->arena, host, address_type(j), text, temporary);
-	if (!temporary && j->is_mx && j->svc->p->smtp_defer_if_no_mx_address_found)
+	if (j->lookup.cls == STATUS_PERM && j->is_mx &&
+	    j->svc->p->smtp_defer_if_no_mx_address_found)
 		j->lookup.cls = STATUS_TEMP;
 }
 
@@ -134,7 +137,7 @@ make_room(struct smtp_job *j, size_t n)
 }
 
 static void
-on_address(void *ctx, const struct resolver_answer *a)
+use_addresses(void *ctx, const struct resolver_answer *a)
 {
 	struct smtp_job *j = ctx;
 	const struct resolver_mx *mx = &j->mx[j->mx_next];
@@ -143,7 +146,6 @@ on_address(void *ctx, const struct resolver_answer *a)
 	const char *shown =
 	    canonical && j->svc->p->smtp_cname_overrides_servername ? canonical : host;
 
-	j->query = NULL;
 	j->mx_next++;
 	if (a->result != RESOLVER_OK || a->n == 0)
 		host_failed(j, host, a);
@@ -169,6 +171,15 @@ on_address(void *ctx, const struct resolver_answer *a)
 		lookup_host(j);
 	else
 		group_done(j);
+}
+
+static void
+on_address(void *ctx, const struct resolver_answer *a)
+{
+	struct smtp_job *j = ctx;
+
+	j->query = NULL;
+	smtp_dns_filter(j, j->mx[j->mx_next].host, "A", a, use_addresses);
 }
 
 static void
@@ -236,13 +247,12 @@ use_mx(struct smtp_job *j, const struct resolver_answer *a)
 }
 
 static void
-on_mx(void *ctx, const struct resolver_answer *a)
+use_mx_answer(void *ctx, const struct resolver_answer *a)
 {
 	struct smtp_job *j = ctx;
 	const char *domain = smtp_job_hop(j)->host;
 	struct status st;
 
-	j->query = NULL;
 	switch (a->result) {
 	case RESOLVER_OK:
 		if (a->n == 0) {
@@ -262,6 +272,9 @@ on_mx(void *ctx, const struct resolver_answer *a)
 		/* Postfix asks for the address then, and says so; there is none either. */
 		st = smtp_error_dns(&j->arena, domain, address_type(j), a->text, false);
 		break;
+	case RESOLVER_FILTERED:
+		st = smtp_error_filtered(&j->arena, a->text);
+		break;
 	case RESOLVER_TRY_AGAIN:
 	case RESOLVER_MALFORMED:
 	default:
@@ -273,6 +286,15 @@ on_mx(void *ctx, const struct resolver_answer *a)
 		break;
 	}
 	smtp_job_addresses(j, &st);
+}
+
+static void
+on_mx(void *ctx, const struct resolver_answer *a)
+{
+	struct smtp_job *j = ctx;
+
+	j->query = NULL;
+	smtp_dns_filter(j, smtp_job_hop(j)->host, "MX", a, use_mx_answer);
 }
 
 static void
@@ -305,14 +327,13 @@ leave_srv(struct smtp_job *j, const struct status *why, bool is_allowed)
 }
 
 static void
-on_srv(void *ctx, const struct resolver_answer *a)
+use_srv(void *ctx, const struct resolver_answer *a)
 {
 	struct smtp_job *j = ctx;
 	const char *name = smtp_job_hop(j)->srv;
 	bool temporary = a->result == RESOLVER_TRY_AGAIN || a->result == RESOLVER_MALFORMED;
 	struct status st;
 
-	j->query = NULL;
 	if (a->result == RESOLVER_OK && a->n > 0 && a->mx[0].host[0]) {
 		j->is_srv = true;
 		use_mx(j, a);
@@ -320,9 +341,20 @@ on_srv(void *ctx, const struct resolver_answer *a)
 	}
 	if (a->result == RESOLVER_OK && a->n > 0)
 		st = smtp_error_null_srv(&j->arena, name);
+	else if (a->result == RESOLVER_FILTERED)
+		st = smtp_error_filtered(&j->arena, a->text);
 	else
 		st = smtp_error_dns(&j->arena, name, "SRV", a->text, temporary);
 	leave_srv(j, &st, temporary && j->svc->p->ignore_srv_lookup_error);
+}
+
+static void
+on_srv(void *ctx, const struct resolver_answer *a)
+{
+	struct smtp_job *j = ctx;
+
+	j->query = NULL;
+	smtp_dns_filter(j, smtp_job_hop(j)->srv, "SRV", a, use_srv);
 }
 
 /* The socket of an LMTP server. Relative paths begin at the queue directory, as Postfix's do. */

@@ -280,6 +280,7 @@ smtp_prepare_stop(struct smtp_job *j)
 		return;
 	j->is_preparing = j->is_again = false;
 	smtp_tls_slot_cancel(&j->tls_wait);
+	smtp_dns_filter_cancel(j);
 	if (j->query)
 		resolver_cancel(j->query);
 	j->query = NULL;

@@ -66,6 +66,9 @@ smtp_setup_maps_blk(struct smtp_service *sv, struct buf *err)
 		    p->smtp_discard_ehlo_keyword_address_maps, &sv->ehlo_keywords, err);
 	if (rc == 0)
 		rc = open_one("smtp_reply_filter", p->smtp_reply_filter, &sv->reply_filter, err);
+	if (rc == 0)
+		rc = open_one(
+		    "smtp_dns_reply_filter", p->smtp_dns_reply_filter, &sv->dns_filter, err);
 	/* Whose users generic(5) may name without a domain. A table in it is not asked. */
 	if (rc == 0 && sv->generic)
 		rc = open_list_blk("mydestination", p->mydestination, &sv->local, err);
@@ -83,6 +86,7 @@ smtp_setup_maps_unref(struct smtp_service *sv)
 	map_unref(sv->generic);
 	map_unref(sv->ehlo_keywords);
 	map_unref(sv->reply_filter);
+	map_unref(sv->dns_filter);
 	if (sv->local)
 		domainlist_unref(sv->local);
 	if (sv->mechanisms)

@@ -80,6 +80,29 @@ def test_ipv4_when_ipv6_refuses(scratch):
     assert len(a.mails) == 1
 
 
+def test_reply_filter(scratch):
+    """Records are thrown away one by one; when none is left the mail waits. Texts are Postfix's."""
+    a, b, c = sinks(scratch)
+    table = scratch.file("filter", r"""
+/^mx\.test\. [0-9]+ IN MX 10 / IGNORE
+/^b\.mx\.test\. [0-9]+ IN A 127\.0\.0\.3$/ IGNORE
+/ IN MX 10 al\./ IGNORE
+/^plain\.test\. [0-9]+ IN A / ignore
+/ IN MX 10 gone\./ DROP
+""")
+    system = start(scratch, a.port, smtp_dns_reply_filter=f"regexp:{table}")
+    system.wait_removed(system.send("user@mx.test"))
+    assert (len(a.mails), len(b.mails), len(c.mails)) == (0, 0, 1)
+    system.log.wait_for(r"ignoring DNS RR: mx\.test\. \d+ in mx 10 a\.mx\.test\.")
+    for domain, dsn, text in (
+            ("alias.test", "4.7.0", "Error looking up name=alias.test type=MX: DNS reply filter drops all results"),
+            ("plain.test", "4.7.0", "Error looking up name=plain.test type=A: DNS reply filter drops all results"),
+            ("nohost.test", "4.7.0", "Error looking up name=nohost.test type=MX: Invalid DNS reply filter syntax")):
+        system.send(f"user@{domain}")
+        said = system.wait_status(f"user@{domain}", "deferred")
+        assert (said["dsn"], said["text"]) == (dsn, text)
+
+
 @pytest.mark.parametrize("overrides, name", [("no", "al"), ("yes", "real")])
 def test_a_server_that_is_an_alias(scratch, overrides, name):
     (a,) = sinks(scratch, 1)

@@ -17,6 +17,7 @@ enum resolver_result {
 	RESOLVER_NO_DATA,   /* the name exists, the type does not */
 	RESOLVER_TRY_AGAIN, /* timeout, SERVFAIL, no server */
 	RESOLVER_MALFORMED, /* unusable answer: temporary */
+	RESOLVER_FILTERED,  /* not of the resolver: who asked has thrown all of it away */
 };
 
 enum {
