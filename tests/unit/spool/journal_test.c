@@ -2,29 +2,7 @@
  * journal_test.c - messages through a real journal, and what a replay brings back of it: exactly
  * what was acknowledged and is not done, whatever happened to the files in between.
  */
-#include <semaphore.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include "journal_fixture.h"
-
-static sem_t synced;
-static _Atomic unsigned alone; /* writes that are syncs of themselves only */
-
-int
-fdatasync(int fd)
-{
-	int rc = (int)syscall(SYS_fdatasync, fd);
-
-	sem_post(&synced);
-	return rc;
-}
-
-ssize_t
-pwritev2(int fd, const struct iovec *v, int count, off_t at, int flags)
-{
-	alone += flags == RWF_DSYNC;
-	return syscall(SYS_pwritev2, fd, v, (long)count, (long)at, 0L, (long)flags);
-}
 
 static struct letter letters[300];
 
@@ -125,34 +103,6 @@ finished_recipients_stay_finished(void **state)
 	check_done(&f, QUEUE_INCOMING, &few, nobody);
 	letter_free(&few);
 	letter_free(&many);
-	journal_fixture_free(&f);
-}
-
-/* They are written a second later, when nobody waits for it. */
-static void
-a_commit_does_not_wait_for_marks(void **state)
-{
-	struct timespec until = {.tv_sec = time(NULL) + 20};
-	struct journal_fixture f;
-	struct journal_mail *m;
-
-	sem_init(&synced, 0, 0);
-	alone = 0;
-	journal_fixture_make(&f);
-	journal_fixture_open(&f);
-	make_letters(3, 1, 100);
-	m = letter_run(&f, &letters[0]);
-	while (sem_trywait(&synced) == 0)
-		continue;
-	journal_leave(letter_run(&f, &letters[1]));
-	assert_int_equal(alone, 1);
-	assert_int_equal(sem_trywait(&synced), -1);
-	journal_done(m);
-	assert_int_equal(sem_timedwait(&synced, &until), 0);
-	journal_leave(letter_run(&f, &letters[2]));
-	assert_int_equal(alone, 2);
-	assert_int_equal(journal_fixture_close(&f), 0);
-	free_letters(3);
 	journal_fixture_free(&f);
 }
 
@@ -597,7 +547,6 @@ main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_kill_leaves_what_is_not_done),
 	    cmocka_unit_test(finished_recipients_stay_finished),
-	    cmocka_unit_test(a_commit_does_not_wait_for_marks),
 	    cmocka_unit_test(what_is_torn_ends_it),
 	    cmocka_unit_test(damaged_heads_are_kept_aside),
 	    cmocka_unit_test(foreign_files_do_not_matter),
