@@ -206,7 +206,6 @@ smtp_transaction_body_open(struct smtp_job *j)
 	const struct delivery *d = j->d;
 	size_t limit = (size_t)j->svc->p->smtp_line_length_limit;
 
-	smtp_session_move(j->session, SMTP_BODY);
 	smtp_session_deadline(j->session, j->svc->p->smtp_data_xfer_timeout);
 	dot_encoder_init(&j->t.encoder, limit, j->t.is_chunked ? DOT_RAW : DOT_SMTP);
 	j->t.content = smtp_content_new(j, !(j->session->ehlo.ext & ESMTP_8BITMIME), on_content);

@@ -56,7 +56,7 @@ smtp_chunk_start(struct smtp_job *j)
 {
 	if (!j->t.is_last) {
 		smtp_session_move(j->session, SMTP_BODY);
-		stream_deadline(j->session->stream, j->svc->p->smtp_data_xfer_timeout);
+		smtp_session_deadline(j->session, j->svc->p->smtp_data_xfer_timeout);
 	}
 	put(j);
 }
@@ -69,7 +69,7 @@ may_put(struct smtp_job *j)
 
 	if (!is_pipelined(j) && j->t.chunks_due > 0) {
 		stream_flush(st);
-		stream_deadline(st, j->svc->p->smtp_data_done_timeout);
+		smtp_session_deadline(j->session, j->svc->p->smtp_data_done_timeout);
 		return false;
 	}
 	return !smtp_transaction_is_full(j);
