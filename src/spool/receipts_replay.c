@@ -270,12 +270,13 @@ int
 receipts_replay_blk(const struct spool *s, const struct idset *young)
 {
 	struct receipts_file *f;
-	int rc = receipts_read_blk(s, &f);
+	int rc;
 
+	if (!receipts_left_blk(s))
+		return 0;
+	rc = receipts_read_blk(s, &f);
 	if (rc == 0 && f)
 		rc = replay_all(s, f, young);
 	mem_free(f);
-	if (rc == 0)
-		rc = fsio_unlink(s->dirfd, RECEIPTS_FILE);
-	return rc == -ENOENT ? 0 : rc;
+	return rc == 0 ? fsio_unlink(s->dirfd, RECEIPTS_FILE) : rc;
 }
