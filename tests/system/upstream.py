@@ -295,4 +295,4 @@ def test_other_kinds(scratch, root, ca, kind):
     assert len(shapes) >= 100
     if kind is pp_foreign.Exim:  # K: it came in chunks
         assert system.log.find("Verified TLS connection established to ")
-        assert len(upstream.log.find(r" <= shape@client\.test .* P=esmtps .* K ")) == len(shapes)
+        upstream.log.wait_for(r" <= shape@client\.test .* P=esmtps .* K ", count=len(shapes))

@@ -264,8 +264,9 @@ def test_rush_deferred(scratch):
     count = rush(system)
     while True:
         mails = listed(system)
-        assert len({mail["queue_id"] for mail in mails}) == len(mails) == count
-        if len(system.queue_files("deferred")) == count:
+        # One that moves from the journal to its file may be missed by a listing of that moment.
+        assert len({mail["queue_id"] for mail in mails}) == len(mails) <= count
+        if len(system.queue_files("deferred")) == count == len(mails):
             break
     assert all("refused" in mail["recipients"][0]["delay_reason"] for mail in listed(system))
     system.relay_to(sink).reload()
