@@ -45,7 +45,7 @@ options(int argc, char **argv, struct daemon_options *o)
 		if (strcmp(argv[i], "-c") == 0 && i + 1 < argc) {
 			o->config_dir = argv[++i];
 		} else if (strcmp(argv[i], "--ready-fd") == 0 && i + 1 < argc &&
-			   str_number(str_of(argv[i + 1]), 1, 1024, &fd) == 0) {
+			   str_number(str_of(argv[i + 1]), 1, INT32_MAX, &fd) == 0) {
 			o->ready_fd = (int)fd;
 			fcntl(o->ready_fd, F_SETFD, FD_CLOEXEC);
 			i++;

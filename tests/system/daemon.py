@@ -4,6 +4,7 @@ import fcntl
 import os
 import pwd
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -89,6 +90,19 @@ def test_start_says_why_not_where_the_log_is_stdout(scratch, sink):
     assert done.returncode == 1
     assert f"in use by the mail system with pid {system.pid()}" in done.stderr
     assert "the log goes to standard output" in done.stderr
+
+
+def test_ready_goes_to_any_descriptor(scratch, sink):
+    """Whoever starts it may have many open; only the number is ours."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    many = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        pennypost(scratch, sink).start().stop()
+    finally:
+        for fd in many:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_stop_from_outside_a_container(scratch, sink):
