@@ -174,5 +174,7 @@ def test_dovecot(scratch, root, by):
     client.ehlo()
     pp_shapes.send_all(client, "you@box.test", shapes)
     s.log.wait_for(r"to=<you@box\.test>, .*status=sent", count=1 + len(shapes))
-    pp_shapes.check(shapes, dovecot.mails("you@box.test")[1:])
+    # Their names in the maildir do not sort by time: microseconds have no leading zeros.
+    pp_shapes.check(shapes, [mail for mail in dovecot.mails("you@box.test")
+                             if b"Message-ID: <test@client.test>" not in mail])
     assert len(dovecot.log.find("Connect from")) <= 60
