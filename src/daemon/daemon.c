@@ -369,7 +369,6 @@ loops_free(struct daemon *d)
 	if (d->journal_loop)
 		loop_join(d->journal_loop);
 	qmgr_free(d->qmgr);
-	journal_kept_free(d->kept);
 	loop_free(d->qmgr_loop);
 	for (unsigned i = 0; i < d->io_count; i++) {
 		loop_free(d->io_loops[i]);

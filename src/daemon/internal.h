@@ -91,7 +91,7 @@ struct daemon {
 	struct lane *disk, *slow, *background, *sasl;
 	struct loop *journal_loop; /* NULL without a journal */
 	struct journal *journal;
-	bool is_kept;              /* the last run's journal could not become files */
+	bool is_kept;              /* mail of the last run is in the journal */
 	struct journal_kept *kept; /* what is in it, or NULL */
 	struct receipts *receipts; /* or NULL */
 	struct smtpd_counts *counts;

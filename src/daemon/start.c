@@ -169,33 +169,23 @@ take_directories(struct daemon *d, const struct config *cfg, const struct say *s
 	return rc;
 }
 
-/* What a run that was killed has acknowledged and not delivered. A disk that has no room for the
- * files does not stop us: mail that is delivered needs none. */
+/* What a run that was killed has acknowledged and not delivered. */
 static int
-replay_journal(struct daemon *d, struct buf *text)
+order_journal(struct daemon *d, struct buf *text)
 {
 	const char *directory = spool_directory(d->spool);
 	unsigned damaged = 0;
-	int64_t n = journal_replay_blk(d->spool, (uid_t)-1, (gid_t)-1, &damaged);
-	int why = (int)-n;
+	int64_t n = journal_put_in_order_blk(d->spool, &damaged);
 
 	if (damaged > 0)
 		log_warn("master",
 		    "%u damaged files of the journal, or of another version: mail in them is not "
 		    "delivered; they are kept as %s/journal/*.damaged",
 		    damaged, directory);
-	d->is_kept = n == -ENOSPC || n == -EDQUOT;
-	if (d->is_kept)
-		n = journal_put_in_order_blk(d->spool);
+	d->is_kept = n > 0;
 	if (n < 0)
-		buf_printf(text,
-		    "%s/journal holds mail of the last run that cannot be made into files: %s",
+		buf_printf(text, "%s/journal holds mail of the last run that cannot be read: %s",
 		    directory, strerror((int)-n));
-	else if (d->is_kept && n > 0)
-		log_warn("master",
-		    "%s: no room for the files of %lld messages of the last run: %s: they stay in "
-		    "its journal and are delivered from there; make room on that file system",
-		    directory, (long long)n, strerror(why));
 	else if (n > 0)
 		log_info(
 		    "master", "%lld messages of the last run found in the journal", (long long)n);
@@ -234,7 +224,7 @@ daemon_prepare(struct daemon *d, const struct say *s, void (*log_ready)(void *ct
 	rc = privileges_drop(d->uid, d->gid, &text);
 	generation_check_files(d->gen, s);
 	if (rc == 0)
-		rc = replay_journal(d, &text);
+		rc = order_journal(d, &text);
 	if (buf_str(&text).n > 0)
 		complain(s, &text);
 	buf_fini(&text);

@@ -274,6 +274,7 @@ struct qmgr {
 	unsigned generation, serial;
 	bool is_in_order; /* every file lies where its name belongs, since the start */
 	bool started;     /* active/ is recovered: from here on what lies there is ours */
+	struct post *early, **early_last; /* commands that wait for o.kept */
 	bool scanning, rescan, has_scanned, incoming_waits, stopping;
 	struct timer stop_timer;
 	void (*stopped)(void *ctx);
@@ -290,6 +291,8 @@ struct qmgr {
 
 /* qmgr.c */
 void qmgr_event(struct qmgr *q, const char *what, const char *id);
+/* Those that wait for o.kept. */
+void qmgr_commands_go_on(struct qmgr *q);
 /* After anything ended: is a stop complete? */
 void qmgr_idle_check(struct qmgr *q);
 int64_t qmgr_now(void); /* wall clock seconds */
@@ -495,7 +498,7 @@ void qmgr_young_stop(struct qmgr *q);
 /* The disk has no room: files are put off. */
 void qmgr_young_no_room(struct qmgr *q);
 
-/* kept.c: what the last run left in the journal arrives. */
+/* kept.c: what the last run left in the journal arrives; commands wait for that. */
 void qmgr_kept_take(struct qmgr *q);
 
 /* sync.c: u->synced comes later, once the file is safe. */

@@ -1,5 +1,5 @@
 /*
- * kept.c - mail of the last run that is still in the journal, because no disk had room for it.
+ * kept.c - mail of a run that was killed, which is still in the journal.
  *
  * It arrives as if it were new, one segment at a time, so that all of it is never in memory at once
  * twice.
@@ -52,8 +52,11 @@ next_done(struct lane_job *job)
 		    "a file of the journal cannot be read: %s: mail in it stays there for the next "
 		    "start",
 		    strerror(-t->rc));
-	if (t->rc != 0 && !q->stopping)
-		qmgr_kept_take(q);
+	if (t->rc == 0) {
+		journal_kept_free(q->o.kept);
+		q->o.kept = NULL;
+	}
+	qmgr_kept_take(q);
 	mem_free(t);
 	qmgr_idle_check(q);
 }
@@ -61,9 +64,13 @@ next_done(struct lane_job *job)
 void
 qmgr_kept_take(struct qmgr *q)
 {
-	struct taking *t = MEM_NEW(struct taking);
+	struct taking *t;
 
-	qmgr_young_no_room(q);
+	if (q->o.kept == NULL || q->stopping) {
+		qmgr_commands_go_on(q);
+		return;
+	}
+	t = MEM_NEW(struct taking);
 	t->q = q;
 	t->last = &t->first;
 	q->jobs++;

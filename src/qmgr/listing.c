@@ -461,8 +461,8 @@ go_on(struct qmgr_listing *l)
 	struct qmgr *q = l->q;
 
 	/* While files are moved to where they belong one may be missed, and so may one that is due
-	 * before memory knows it. */
-	if (!q->is_in_order || !q->has_scanned) {
+	 * before memory knows it, or is in the journal of the last run. */
+	if (!q->is_in_order || !q->has_scanned || q->o.kept) {
 		timer_start(q->loop, &l->timer, ORDER_WAIT, waited);
 		return;
 	}

@@ -42,6 +42,7 @@ qmgr_new(const struct qmgr_options *o)
 	q->spool = o->setup.spool;
 	TAILQ_INIT(&q->every);
 	TAILQ_INIT(&q->kept);
+	q->early_last = &q->early;
 	LIST_INIT(&q->listings);
 	TAILQ_INIT(&q->young);
 	STAILQ_INIT(&q->unsynced);
@@ -320,12 +321,25 @@ counts(struct order *o)
 	order_answer(o);
 }
 
+/* Of what the last run left in the journal nothing is known yet. */
+static void
+wait_for_kept(struct order *o)
+{
+	o->post.next = NULL;
+	*o->q->early_last = &o->post;
+	o->q->early_last = &o->post.next;
+}
+
 static void
 command_run(struct post *p)
 {
 	struct order *o = PP_CONTAINER(p, struct order, post);
 	struct qmgr *q = o->q;
 
+	if (q->o.kept && !q->stopping) {
+		wait_for_kept(o);
+		return;
+	}
 	if (q->stopping && o->kind != QMGR_SUPER) {
 		order_answer(o);
 		return;
@@ -373,6 +387,21 @@ command_run(struct post *p)
 		retry_active(q, o->arg);
 	q->jobs++;
 	lane_run(q->o.disk, lane_key(o->arg), &o->job, find_work, find_done);
+}
+
+void
+qmgr_commands_go_on(struct qmgr *q)
+{
+	struct post *p = q->early;
+
+	q->early = NULL;
+	q->early_last = &q->early;
+	while (p) {
+		struct post *next = p->next;
+
+		command_run(p);
+		p = next;
+	}
 }
 
 void
@@ -496,6 +525,7 @@ qmgr_free(struct qmgr *q)
 		arena_fini(&m->arena);
 		mem_free(m);
 	}
+	journal_kept_free(q->o.kept);
 	while ((d = TAILQ_FIRST(&q->every)) != NULL)
 		qmgr_destination_free(d);
 	q->epoch->current = false;

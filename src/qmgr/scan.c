@@ -381,8 +381,7 @@ recover_done(struct lane_job *job)
 	lane_run(q->o.disk, lane_key("scan"), &s->job, order_work, order_done);
 	if (!q->stopping)
 		qmgr_hand_start(q);
-	if (!q->stopping && q->o.kept)
-		qmgr_kept_take(q);
+	qmgr_kept_take(q);
 	qmgr_scan(q); /* behind it */
 }
 

@@ -22,6 +22,7 @@ enum {
 	RUSH = 10,            /* arrivals within a tick */
 	RUSH_MS = 500,        /* how long one is remembered */
 	AGAIN_MS = 10 * 1000, /* after an error */
+	DUE_MS = 1000,        /* between looks for what is to be tried from memory */
 	RESTING_MAX = 60000,  /* recipients: some 130 MiB where each is a message */
 };
 
@@ -129,7 +130,7 @@ due_fired(struct timer *t)
 	m = TAILQ_FIRST(&q->young);
 	if (m == NULL)
 		return;
-	next = is_put_off(q) ? q->files_again : m->young_until;
+	next = is_put_off(q) ? now + DUE_MS : m->young_until;
 	timer_start(q->loop, t, next > now + TICK_MS ? next - now : TICK_MS, due_fired);
 }
 
@@ -142,7 +143,8 @@ insert(struct qmgr_message *m, int64_t ms)
 	m->young_until = loop_now(q->loop) + ms;
 	TAILQ_INSERT_TAIL(&q->young, m, young);
 	if (q->young_timer.loop == NULL && !q->stopping)
-		timer_start(q->loop, &q->young_timer, ms, due_fired);
+		timer_start(
+		    q->loop, &q->young_timer, q->is_full && ms > DUE_MS ? DUE_MS : ms, due_fired);
 }
 
 static void

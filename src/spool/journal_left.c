@@ -82,8 +82,10 @@ note_one(void *ctx, unsigned number)
 	if (n < 0 || fstat(fd, &st) < 0)
 		rc = n < 0 ? (int)n : -errno;
 	fsio_close(fd);
-	if (rc < 0 || journal_head_blank(&head))
-		return rc; /* not finished: it never held a message */
+	if (rc < 0)
+		return rc;
+	if (journal_head_blank(&head)) /* not finished: it never held a message */
+		return fsio_unlink(l->spool->dirfd, path);
 	if (st.st_size < JOURNAL_FRONT || !journal_head_valid(&head))
 		return set_aside(l, path);
 	if (l->n == JOURNAL_OLD_MAX)

@@ -1,10 +1,13 @@
 /*
- * journal_replay.c - what a run left in the journal becomes files; or, where a disk has no room for
- * them, is put in order to be delivered as it is.
+ * journal_replay.c - what a run left in the journal becomes files, or is put in order to be
+ * delivered from there.
  *
- * Nothing is removed before all of it lies in files that are safe, so a replay that is broken off
- * is simply made again; and one that fails takes its files back, so that a full disk has no less
- * room for it than before. There may be tens of thousands of them: they are made safe together.
+ * A start does the latter: tens of thousands of files take the disk half a minute, in which nobody
+ * would be served, and most of that mail needs none. Files are for who looks at the spool of a
+ * daemon that is down. Nothing is removed before all of it lies in files that are safe, so a replay
+ * that is broken off is simply made again; and one that fails takes its files back, so that a full
+ * disk has no less room for it than before. There may be tens of thousands of them: they are made
+ * safe together.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -12,6 +15,7 @@
 #include "journal_left.h"
 #include "receipts.h"
 #include "pp/spool/receipts.h"
+#include "pp/spool/writer.h"
 
 enum { MADE_MAX = 1 << 30 };
 
@@ -166,7 +170,7 @@ journal_replay_blk(const struct spool *s, uid_t uid, gid_t gid, unsigned *ret_da
 	return count;
 }
 
-/* For the two below: an entry, put in order in the memory of its segment. */
+/* An entry is put in order in the memory of its segment. */
 struct order {
 	const struct spool *spool;
 	const struct receipts_file *receipts; /* or NULL */
@@ -174,6 +178,18 @@ struct order {
 	size_t live; /* in this segment */
 	bool is_changed;
 };
+
+/* A notice is made from a log, and what has one is a file. Where there is no room for it there is
+ * no notice: 0. */
+static int
+file_for_notice(const struct spool *s, const char *id, struct str file)
+{
+	int rc = writer_file_blk(s, QUEUE_INCOMING, id, file, 0700);
+
+	if (rc == -ENOSPC || rc == -EDQUOT)
+		return 0;
+	return rc < 0 ? rc : 1;
+}
 
 static int
 order_entry(void *ctx, struct journal_left_entry *e)
@@ -186,6 +202,8 @@ order_entry(void *ctx, struct journal_left_entry *e)
 	spool_id_seen(o->spool, e->id);
 	if (rc == 0)
 		rc = journal_left_is_file_blk(o->spool, e->id, file);
+	if (rc == 0 && receipts_owe_notice(o->receipts, e))
+		rc = file_for_notice(o->spool, e->id, file);
 	if (rc == 1) {
 		*e->map |= JOURNAL_ALL_DONE;
 		o->is_changed = true;
@@ -225,7 +243,7 @@ order_segment(struct order *o, struct journal_left *l, const struct journal_old 
 }
 
 int64_t
-journal_put_in_order_blk(const struct spool *s)
+journal_put_in_order_blk(const struct spool *s, unsigned *ret_damaged)
 {
 	struct order o = {.spool = s};
 	struct receipts_file *receipts = NULL;
@@ -233,8 +251,9 @@ journal_put_in_order_blk(const struct spool *s)
 	int64_t count = 0;
 	int rc = journal_left_new_blk(s, &l);
 
+	*ret_damaged = l->damaged;
 	/* What is marked as being in a file has to be safe there. */
-	if (rc == 0)
+	if (rc == 0 && l->n > 0)
 		rc = fsio_sync_all(s->dirfd);
 	if (rc == 0)
 		rc = receipts_read_blk(s, &receipts);

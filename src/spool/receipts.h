@@ -65,5 +65,7 @@ void receipts_boot_blk(char boot[64]);
  * ever finished, so nothing was delivered by it. Its slots in use stand first. */
 int receipts_read_blk(const struct spool *s, struct receipts_file **ret);
 /* Marks who has signed in the map of an entry that stays in the journal: true = there are some. Who
- * asked for a notice of success gets none: there is no room to note it. NULL is taken. */
+ * asked for a notice of success gets none that way. NULL is taken. */
 bool receipts_mark(const struct receipts_file *f, struct journal_left_entry *e);
+/* Is there such a one? Then the entry is to become a file. NULL is taken. */
+bool receipts_owe_notice(const struct receipts_file *f, struct journal_left_entry *e);

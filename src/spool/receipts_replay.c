@@ -222,31 +222,34 @@ receipts_read_blk(const struct spool *s, struct receipts_file **ret)
 	return 0;
 }
 
-static bool
-mark_slot(const struct receipts_file *f, const struct receipts_slot *slot,
-    const struct envelope *env, struct journal_left_entry *e)
+enum { SIGNED = 1, OWES_NOTICE = 2 };
+
+static unsigned
+look_slot(const struct receipts_file *f, const struct receipts_slot *slot,
+    const struct envelope *env, struct journal_left_entry *e, bool mark)
 {
-	bool some = false;
+	unsigned found = 0;
 
 	for (size_t i = 0; i < env->rcpt_count; i++) {
 		size_t byte = 1 + i / JOURNAL_BITS;
 
 		if (byte >= e->units || !is_signed(f, slot, env->rcpt[i].offset))
 			continue;
-		e->map[byte] |= (char)(1u << i % JOURNAL_BITS);
-		some = true;
+		if (mark)
+			e->map[byte] |= (char)(1u << i % JOURNAL_BITS);
+		found |= SIGNED | (env->rcpt[i].notify & NOTIFY_SUCCESS ? OWES_NOTICE : 0);
 	}
-	return some;
+	return found;
 }
 
-bool
-receipts_mark(const struct receipts_file *f, struct journal_left_entry *e)
+static unsigned
+look(const struct receipts_file *f, struct journal_left_entry *e, bool mark)
 {
 	struct arena a = {0};
 	struct envelope env = {0};
 	struct reader *reader = NULL;
 	struct buf why;
-	bool some = false;
+	unsigned found = 0;
 
 	buf_init(&why, 512);
 	for (size_t i = 0; f && i < RECEIPTS_SLOTS && f->slot[i].id[0]; i++) {
@@ -257,13 +260,25 @@ receipts_mark(const struct receipts_file *f, struct journal_left_entry *e)
 			if (reader_envelope(reader, READER_QUEUE, &a, &env, &why) < 0)
 				break; /* for the queue manager to judge */
 		}
-		some |= mark_slot(f, &f->slot[i], &env, e);
+		found |= look_slot(f, &f->slot[i], &env, e, mark);
 	}
 	if (reader)
 		reader_close(reader);
 	buf_fini(&why);
 	arena_fini(&a);
-	return some;
+	return found;
+}
+
+bool
+receipts_mark(const struct receipts_file *f, struct journal_left_entry *e)
+{
+	return look(f, e, true) != 0;
+}
+
+bool
+receipts_owe_notice(const struct receipts_file *f, struct journal_left_entry *e)
+{
+	return (look(f, e, false) & OWES_NOTICE) != 0;
 }
 
 int

@@ -1,6 +1,6 @@
-"""full.py - killed with mail in the journal, and then the disk is full: it starts, and delivers.
+"""full.py - killed with mail in the journal, the disk full then or not: it starts, and delivers.
 
-The files that a start makes of a journal have no room. Nothing is lost or sent twice for that, by
+What is in the journal has no room for files. Nothing is lost or sent twice for that, by
 kills of the next lives either, and the commands change nothing and say why.
 """
 
@@ -19,6 +19,7 @@ from pp_scratch import TIMEOUT, fill, small_disk
 
 SENDERS, MAILS = 4, 120
 FULL = "No space left on device"
+FOUND = r"(\d+) messages of the last run found in the journal"
 
 
 @pytest.fixture
@@ -92,8 +93,14 @@ def make(scratch, small, gate, **main):
 
 def full_start(system):
     system.start()
-    found = system.log.wait_for(rf"no room for the files of (\d+) messages of the last run: {FULL}: they stay")
-    return int(found.group(1))
+    return int(system.log.wait_for(FOUND).group(1))
+
+
+def no_room(system):
+    """It was noticed, and told once for all."""
+    line = f"its queue file cannot be made: {FULL}: it stays in the journal"
+    system.log.wait_for(line)
+    assert len(system.log.find(line)) == 1
 
 
 @pytest.mark.parametrize("journal", ["yes", "no"])
@@ -121,6 +128,7 @@ def test_what_the_journal_holds_is_delivered(scratch, small, journal):
     while len(system.must("postqueue", "-j").splitlines()) < len(wanted):
         assert time.monotonic() < end
     assert len(system.queue_files()) == files
+    no_room(system)
     some = sorted(wanted)[::3]
     gate.words = {to: "450 4.2.0 later" for to in set(wanted) - set(some)}
     gate.wait(set(some))  # it is tried again although no file says when
@@ -149,6 +157,7 @@ def test_room_comes_back(scratch, small):
     ballast = fill(small)
     count = full_start(system)
     system.log.wait_for("status=deferred", count=count)
+    no_room(system)
     os.remove(ballast)
     system.log.wait_for("there is room for queue files again")
     system.events.wait_for("^deferred ", count=count)
@@ -184,3 +193,21 @@ def test_a_stop_without_room_leaves_it_for_the_next_start(scratch, small):
     gate.wait(wanted - {gone})
     system.log.wait_for(": removed$", count=count + len(files) - 1)
     assert len(gate.received()) == count + len(files) - 1 and gone not in gate.received()
+
+
+def test_a_start_makes_no_files(scratch, sink):
+    """Who was killed serves at once, whatever is in the journal: it is young mail again."""
+    sink.answer = lambda verb, _: "450 4.2.0 later" if verb == "RCPT" else None
+    system = pp_harness.Pennypost(scratch, journal_linger="60s").relay_to(sink).start()
+    wanted = load(system, 30)
+    files = len(system.queue_files())  # of the first, before it was a rush
+    system.start()
+    count = files + int(system.log.wait_for(FOUND).group(1))
+    assert count >= len(wanted) and len(system.must("postqueue", "-j").splitlines()) == count
+    assert len(system.queue_files()) == files
+    sink.answer = lambda verb, _: None
+    system.must("postqueue", "-f")
+    system.wait_empty()
+    assert wanted <= {to for mail in sink.mails for to in mail.recipients} and len(sink.mails) == count
+    system.stop()
+    assert os.listdir(f"{system.queue}/journal") == []

@@ -75,6 +75,7 @@ class Run:
             assert self.sink.changed.wait_for(lambda: wanted <= set(self.arrived()), TIMEOUT), self.arrived()
             if TOLD in self.to:
                 assert self.sink.changed.wait_for(lambda: self.notices(), TIMEOUT), "nobody was told"
+        system.wait_empty()
         system.stop()
         assert system.queue_files() == [] and os.listdir(os.path.join(system.queue, "journal")) == []
         return [to for to in self.to if self.arrived().count(to) > 1]
@@ -129,6 +130,7 @@ def test_killed_before_its_file_has_gone_from_maildrop(scratch, shim, root, sink
     system.send("last@dest.test")
     with sink.changed:
         sink.changed.wait_for(lambda: any("last@" in mail.recipients[0] for mail in sink.mails), TIMEOUT)
+    system.wait_empty()
     system.stop()
     assert system.queue_files() == []
     ids = {mail.recipients[0]: set() for mail in sink.mails}
@@ -161,6 +163,7 @@ def test_killed_before_sendmail_has_its_answer(scratch, shim, root, sink, way):
     with sink.changed:
         assert sink.changed.wait_for(
             lambda: wanted <= {to for mail in sink.mails for to in mail.recipients}, TIMEOUT)
+    system.wait_empty()
     system.stop()
     left = [path for path in system.queue_files()  # half a file is nobody's mail
             if os.stat(os.path.join(system.queue, path)).st_mode & 0o700 == 0o700]

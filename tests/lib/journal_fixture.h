@@ -203,6 +203,38 @@ replay(const struct journal_fixture *f)
 	return journal_replay_blk(f->spool, (uid_t)-1, (gid_t)-1, NULL);
 }
 
+static inline void
+arrival_seen(void *ctx, struct spool_arrival *a)
+{
+	*(int64_t *)ctx += a->mail != NULL;
+	spool_arrival_free(a);
+}
+
+/* The other way, that of a start: how many messages were taken over. They are left in the journal,
+ * whose end makes them files. */
+static inline int64_t
+take_over(struct journal_fixture *f)
+{
+	struct journal_kept *kept;
+	unsigned damaged;
+	int64_t n = journal_put_in_order_blk(f->spool, &damaged), taken = 0;
+	int rc = n < 0 ? (int)n : 0;
+
+	if (rc < 0)
+		return rc;
+	f->loop = loop_new("journal");
+	f->journal = journal_new(f->spool, f->loop, &f->o);
+	rc = journal_adopt_blk(f->journal, &kept);
+	assert_int_equal(loop_start(f->loop), 0);
+	while (rc >= 0 && (rc = journal_kept_next_blk(kept, arrival_seen, &taken)) > 0)
+		continue;
+	journal_kept_free(kept);
+	if (rc == 0)
+		rc = journal_fixture_close(f);
+	assert_true(rc < 0 || n == taken);
+	return rc < 0 ? rc : taken;
+}
+
 static inline int
 count_file(void *ctx, const struct spool_entry *e)
 {

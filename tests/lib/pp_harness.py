@@ -131,6 +131,12 @@ class System:
     def wait_removed(self, queue_id, since=0, timeout=None):
         return self.log.wait_for(rf"qmgr\[\d+\]: {queue_id}: removed", since=since, timeout=timeout)
 
+    def wait_empty(self, timeout=TIMEOUT):
+        """The daemon has nothing to do any more."""
+        end = time.monotonic() + timeout
+        while "Mail queue is empty" not in self.must("postqueue", "-p"):
+            assert time.monotonic() < end, self.must("postqueue", "-p")
+
     def queue_files(self, *queues):
         """Regular files of the queues, by path below the queue directory."""
         found = []

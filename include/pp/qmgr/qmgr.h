@@ -30,8 +30,7 @@ struct qmgr_options {
 	size_t agent_count;
 	const char *rates_file;    /* NULL: limits of rates do not outlive the run */
 	struct receipts *receipts; /* or NULL: then a kill may deliver a little more twice */
-	struct journal_kept *kept; /* mail of the last run that no disk has room for, or NULL; the
-				    * caller's until qmgr_free */
+	struct journal_kept *kept; /* mail of a run that was killed, or NULL; the queue manager's */
 };
 
 struct qmgr *qmgr_new(const struct qmgr_options *o);

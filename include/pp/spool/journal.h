@@ -82,10 +82,10 @@ bool journal_is_left_blk(const struct spool *s);
  * *ret_damaged, which may be NULL, says how many. Then the receipts. */
 int64_t journal_replay_blk(const struct spool *s, uid_t uid, gid_t gid, unsigned *ret_damaged);
 
-/* Where a full disk has no room for these files (-ENOSPC, -EDQUOT) the journal goes on being where
- * that mail is. First, in the place of the replay: what is in a file, or was received, is marked.
- * Returns how many messages are left, or -errno. */
-int64_t journal_put_in_order_blk(const struct spool *s);
+/* A start makes no files of it: the journal goes on being where that mail is. First what is in a
+ * file, or was received, is marked. Returns how many messages are left, or -errno;
+ * *ret_damaged as above. */
+int64_t journal_put_in_order_blk(const struct spool *s, unsigned *ret_damaged);
 /* Then, before the loop of the new journal begins: its oldest segments are those. A segment that
  * cannot be opened stays for journal_close; the first such -errno is returned. */
 struct journal_kept;

@@ -198,7 +198,7 @@ cut(void)
 	for (unsigned s = 0; s < SEGMENTS; s++)
 		if (disks[s].is_used)
 			image(&copy, &disks[s], s);
-	n = replay(&copy);
+	n = chance(2) ? replay(&copy) : take_over(&copy);
 	if (n < 0)
 		broken("cut %u: replay: %s", cuts, strerror((int)-n));
 	check(&copy, before, settled);
