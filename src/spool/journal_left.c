@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "journal_left.h"
+#include "names.h"
 #include "pp/spool/reader.h"
 
 enum { ASIDE_MAX = 100 };
@@ -120,8 +121,10 @@ journal_left_new_blk(const struct spool *s, struct journal_left **ret)
 void
 journal_left_free(struct journal_left *l)
 {
-	if (l)
-		mem_free(l->segment);
+	if (l == NULL)
+		return;
+	idset_fini(&l->filed);
+	mem_free(l->segment);
 	mem_free(l);
 }
 
@@ -218,6 +221,29 @@ journal_left_file(const struct journal_left_entry *e, struct buf *memory, struct
 	return rc == -EBADMSG ? 0 : rc;
 }
 
+static const enum queue queues[] = {
+    QUEUE_INCOMING, QUEUE_ACTIVE, QUEUE_DEFERRED, QUEUE_HOLD, QUEUE_CORRUPT, QUEUE_COUNT};
+
+/* There are tens of thousands to be asked about, and in most spools few files. */
+static int
+know_filed(struct journal_left *l)
+{
+	struct names names;
+	struct name name;
+	int rc = 0;
+
+	for (size_t i = 0; rc == 0 && queues[i] != QUEUE_COUNT; i++) {
+		rc = names_open(&names, l->spool, queues[i]);
+		while (rc >= 0 && (rc = names_next(&names, &name)) == 1)
+			idset_add(&l->filed, name.name);
+		names_close(&names);
+		if (rc == -ENOENT)
+			rc = 0;
+	}
+	l->knows_filed = rc == 0;
+	return rc;
+}
+
 /* Is it this mail, with these recipients finished or more of them? */
 static bool
 is_same(const struct spool *s, const char *path, struct str bytes)
@@ -239,15 +265,16 @@ is_same(const struct spool *s, const char *path, struct str bytes)
  * did not come to its end. In the other queues a message arrives through active/ and was safe
  * there. */
 int
-journal_left_is_file_blk(const struct spool *s, const char *id, struct str file)
+journal_left_is_file_blk(struct journal_left *l, const char *id, struct str file)
 {
-	static const enum queue queues[] = {
-	    QUEUE_INCOMING, QUEUE_ACTIVE, QUEUE_DEFERRED, QUEUE_HOLD, QUEUE_CORRUPT, QUEUE_COUNT};
+	const struct spool *s = l->spool;
 	char path[SPOOL_PATH_MAX];
 	struct stat st;
 	enum queue at;
-	int rc;
+	int rc = l->knows_filed ? 0 : know_filed(l);
 
+	if (rc < 0 || !idset_has(&l->filed, id))
+		return rc;
 	while ((rc = spool_find_blk(s, id, queues, &at, &st)) == 0) {
 		if (at != QUEUE_INCOMING && at != QUEUE_ACTIVE)
 			return spool_ready(&st) && st.st_size == (off_t)file.n;

@@ -5,6 +5,7 @@
  * SEE    journal.h for the format.
  */
 #pragma once
+#include "idset.h"
 #include "journal.h"
 
 enum { JOURNAL_OLD_MAX = 4096 };
@@ -18,8 +19,10 @@ struct journal_left {
 	const struct spool *spool;
 	struct journal_old old[JOURNAL_OLD_MAX]; /* the oldest first */
 	size_t n;
-	unsigned damaged; /* segments that were set aside */
-	char *segment;    /* the one that is read */
+	unsigned damaged;   /* segments that were set aside */
+	char *segment;      /* the one that is read */
+	struct idset filed; /* names in the queues, once one was asked for */
+	bool knows_filed;
 };
 
 /* Good until the next segment is read. */
@@ -43,4 +46,4 @@ int journal_left_each_blk(struct journal_left *l, const struct journal_old *o,
 /* Its file with the recipients done that are marked. *memory is empty, or to be freed. */
 int journal_left_file(const struct journal_left_entry *e, struct buf *memory, struct str *ret_file);
 /* Does a file have it? 1, 0, or -errno. Half of one is removed. */
-int journal_left_is_file_blk(const struct spool *s, const char *id, struct str file);
+int journal_left_is_file_blk(struct journal_left *l, const char *id, struct str file);

@@ -21,6 +21,7 @@ enum { MADE_MAX = 1 << 30 };
 
 struct replay {
 	const struct spool *spool;
+	struct journal_left *left;
 	int64_t count;
 	bool is_live;    /* something in it was not done */
 	struct buf made; /* ids, each with its NUL */
@@ -80,7 +81,7 @@ replay_entry(void *ctx, struct journal_left_entry *e)
 	spool_id_seen(r->spool, e->id);
 	r->is_live = true;
 	if (rc == 0)
-		rc = journal_left_is_file_blk(r->spool, e->id, file);
+		rc = journal_left_is_file_blk(r->left, e->id, file);
 	if (rc == 0) {
 		rc = make_file(r->spool, e->id, file);
 		if (rc == 0)
@@ -137,6 +138,7 @@ replay_all(const struct spool *s, unsigned *ret_damaged)
 	struct journal_left *l;
 	int rc = journal_left_new_blk(s, &l);
 
+	r.left = l;
 	if (rc == 0)
 		rc = make_files(&r, l);
 	if (rc == 0)
@@ -173,6 +175,7 @@ journal_replay_blk(const struct spool *s, uid_t uid, gid_t gid, unsigned *ret_da
 /* An entry is put in order in the memory of its segment. */
 struct order {
 	const struct spool *spool;
+	struct journal_left *left;
 	const struct receipts_file *receipts; /* or NULL */
 	struct idset young;
 	size_t live; /* in this segment */
@@ -201,7 +204,7 @@ order_entry(void *ctx, struct journal_left_entry *e)
 
 	spool_id_seen(o->spool, e->id);
 	if (rc == 0)
-		rc = journal_left_is_file_blk(o->spool, e->id, file);
+		rc = journal_left_is_file_blk(o->left, e->id, file);
 	if (rc == 0 && receipts_owe_notice(o->receipts, e))
 		rc = file_for_notice(o->spool, e->id, file);
 	if (rc == 1) {
@@ -252,6 +255,7 @@ journal_put_in_order_blk(const struct spool *s, unsigned *ret_damaged)
 	int rc = journal_left_new_blk(s, &l);
 
 	*ret_damaged = l->damaged;
+	o.left = l;
 	/* What is marked as being in a file has to be safe there. */
 	if (rc == 0 && l->n > 0)
 		rc = fsio_sync_all(s->dirfd);
