@@ -259,7 +259,7 @@ journal_put_in_order_blk(const struct spool *s, unsigned *ret_damaged)
 	/* What is marked as being in a file has to be safe there. */
 	if (rc == 0 && l->n > 0)
 		rc = fsio_sync_all(s->dirfd);
-	if (rc == 0)
+	if (rc == 0 && l->n > 0)
 		rc = receipts_read_blk(s, &receipts);
 	o.receipts = receipts;
 	for (size_t i = 0; rc == 0 && i < l->n; i++) {
