@@ -226,6 +226,9 @@ check_values(struct config_data *d, struct config_report *report)
 	check_path(&c, "data_directory", c.p->data_directory);
 	check_words(&c, "inet_protocols", c.p->inet_protocols, "all|ipv4|ipv6");
 	check_words(&c, "smtp_host_lookup", c.p->smtp_host_lookup, "dns|native");
+	if (*c.p->smtp_dns_resolver_options)
+		check_words(&c, "smtp_dns_resolver_options", c.p->smtp_dns_resolver_options,
+		    "res_defnames|res_dnsrch");
 	check_feedback(&c, "default_destination_concurrency_positive_feedback",
 	    c.p->default_destination_concurrency_positive_feedback);
 	check_feedback(&c, "default_destination_concurrency_negative_feedback",

@@ -96,3 +96,23 @@ net_address_same(const struct sockaddr *a, const struct sockaddr *b)
 	net_address_describe(b, &y);
 	return x.family == y.family && x.address[0] && strcmp(x.address, y.address) == 0;
 }
+
+/* RFC 1035 3.5, RFC 3596 2.5. */
+void
+net_address_reverse(const struct sockaddr *sa, char to[RESOLVER_NAME_MAX])
+{
+	const struct sockaddr_in *v4 = (const void *)sa;
+	const struct sockaddr_in6 *v6 = (const void *)sa;
+	uint32_t ip = ntohl(v4->sin_addr.s_addr);
+	char *p = to;
+
+	if (sa->sa_family == AF_INET) {
+		snprintf(to, RESOLVER_NAME_MAX, "%u.%u.%u.%u.in-addr.arpa", ip & 255, ip >> 8 & 255,
+		    ip >> 16 & 255, ip >> 24);
+		return;
+	}
+	for (int i = 15; i >= 0; i--, p += 4)
+		snprintf(
+		    p, 5, "%x.%x.", v6->sin6_addr.s6_addr[i] & 15, v6->sin6_addr.s6_addr[i] >> 4);
+	snprintf(p, sizeof("ip6.arpa"), "ip6.arpa");
+}

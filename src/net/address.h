@@ -5,7 +5,7 @@
  */
 #pragma once
 #include <sys/socket.h>
-#include "pp/base/str.h"
+#include "pp/net/resolver.h"
 
 struct stream_peer;
 
@@ -18,3 +18,5 @@ void net_address_describe(const struct sockaddr *sa, struct stream_peer *ret);
 socklen_t net_address_size(const struct sockaddr *sa);
 /* Same address, the ports do not matter. */
 bool net_address_same(const struct sockaddr *a, const struct sockaddr *b);
+/* "1.0.0.127.in-addr.arpa", "...ip6.arpa" */
+void net_address_reverse(const struct sockaddr *sa, char to[RESOLVER_NAME_MAX]);

@@ -54,6 +54,7 @@ struct resolver_query {
 	enum { FIND_RECORDS, FIND_ADDRESS, FIND_PTR, FIND_FORWARD } kind;
 	bool is_secure;
 	int family;
+	struct search search;            /* of addresses, where flags ask for one */
 	struct sockaddr_storage client;  /* of resolver_find_name */
 	char reverse[RESOLVER_NAME_MAX]; /* its PTR name */
 	struct part *parts[PARTS];       /* not yet answered */
@@ -182,21 +183,29 @@ refresh(struct resolver *r)
 	buf_fini(&err);
 }
 
+static bool
+has_channel(struct resolver *r)
+{
+	struct buf err;
+
+	buf_init(&err, 256);
+	if (r->channel == NULL)
+		channel_new(r->loop, r->servers, r->resolv_conf, r->timeout_ms, &r->channel, &err);
+	buf_fini(&err);
+	return r->channel != NULL;
+}
+
 static void
 ask(struct resolver *r, struct lookup *lookup)
 {
 	struct dns_answer a = {0};
-	struct buf err;
 
-	buf_init(&err, 256);
-	if (r->channel || channel_new(r->loop, r->servers, r->resolv_conf, r->timeout_ms,
-			      &r->channel, &err) == 0) {
+	if (has_channel(r)) {
 		channel_ask(r->channel, lookup);
 	} else {
 		dns_answer_fail(&a, RESOLVER_TRY_AGAIN, NULL);
 		part_answered(lookup, &a);
 	}
-	buf_fini(&err);
 }
 
 static void
@@ -276,6 +285,38 @@ merge(const struct resolver_query *q, struct dns_answer *to)
 	}
 }
 
+/* The first name to ask for, or the one behind. False: there are no more. */
+static bool
+ask_next_name(struct resolver_query *q)
+{
+	char name[RESOLVER_NAME_MAX];
+
+	if (!has_channel(q->r) || !search_next(&q->search, q->r->channel, name))
+		return false;
+	q->used = 1;
+	timer_start(q->r->loop, &q->timer, q->r->timeout_ms, query_fired);
+	query_ask_addresses(q, name, q->family);
+	return true;
+}
+
+/* This name has no answer: true = another is asked for. */
+static bool
+search_on(struct resolver_query *q, struct dns_answer *a)
+{
+	if (q->search.flags == 0 || a->result == RESOLVER_OK)
+		return false;
+	if (a->result > q->search.worst) { /* a doubt outweighs a denial */
+		q->search.worst = a->result;
+		q->search.text = a->text;
+	}
+	for (unsigned i = 0; i < PARTS; i++)
+		dns_answer_fini(&q->answers[i]);
+	if (ask_next_name(q))
+		return true;
+	*a = (struct dns_answer){.result = q->search.worst, .text = q->search.text};
+	return false;
+}
+
 /* The PTR name is known: does it lead back? */
 static void
 look_forward(struct resolver_query *q, const char *name)
@@ -336,6 +377,8 @@ query_fired(struct timer *t)
 	}
 	if (q->kind == FIND_ADDRESS)
 		merge(q, &a);
+	if (search_on(q, &a))
+		return;
 	answer = (struct resolver_answer){.result = a.result,
 	    .text = a.text,
 	    .mx = a.mx,
@@ -449,29 +492,14 @@ resolver_find_address(struct resolver *r, const char *host, int family, unsigned
 	}
 	if (n > 0)
 		return query_addresses(q, found, n);
-	if (!refuse(q, plain))
+	if (refuse(q, plain))
+		return q;
+	if (host[plain.n] == '\0') /* a dot at the end: it is whole */
+		q->search.flags = flags & (RESOLVER_DEFNAMES | RESOLVER_DNSRCH);
+	memcpy(q->search.name, name, sizeof(name));
+	if (q->search.flags == 0 || !ask_next_name(q))
 		query_ask_addresses(q, name, family);
 	return q;
-}
-
-/* RFC 1035 3.5, RFC 3596 2.5. */
-static void
-reverse_name(const struct sockaddr *sa, char to[RESOLVER_NAME_MAX])
-{
-	const struct sockaddr_in *v4 = (const void *)sa;
-	const struct sockaddr_in6 *v6 = (const void *)sa;
-	uint32_t ip = ntohl(v4->sin_addr.s_addr);
-	char *p = to;
-
-	if (sa->sa_family == AF_INET) {
-		snprintf(to, RESOLVER_NAME_MAX, "%u.%u.%u.%u.in-addr.arpa", ip & 255, ip >> 8 & 255,
-		    ip >> 16 & 255, ip >> 24);
-		return;
-	}
-	for (int i = 15; i >= 0; i--, p += 4)
-		snprintf(
-		    p, 5, "%x.%x.", v6->sin6_addr.s6_addr[i] & 15, v6->sin6_addr.s6_addr[i] >> 4);
-	snprintf(p, sizeof("ip6.arpa"), "ip6.arpa");
 }
 
 struct resolver_query *
@@ -493,7 +521,7 @@ resolver_find_name(struct resolver *r, const char *address, resolver_done *done,
 		deliver_soon(q);
 		return q;
 	}
-	reverse_name((struct sockaddr *)&q->client, name);
+	net_address_reverse((struct sockaddr *)&q->client, name);
 	if (!refuse(q, str_of(name)))
 		query_ask(q, 0, name, DNS_PTR);
 	return q;

@@ -229,6 +229,18 @@ channel_new(struct loop *l, const char *servers, const char *resolv_conf, int64_
 	return rc;
 }
 
+bool
+channel_domain(const struct channel *c, int i, char to[RESOLVER_NAME_MAX])
+{
+	struct ares_options o = {0};
+	int mask = 0, n = RESOLVER_NAME_MAX;
+
+	if (ares_save_options(c->ares, &o, &mask) == ARES_SUCCESS && i < o.ndomains)
+		n = snprintf(to, RESOLVER_NAME_MAX, "%s", o.domains[i]);
+	ares_destroy_options(&o);
+	return n < RESOLVER_NAME_MAX;
+}
+
 static void
 answered(void *arg, int status, int timeouts, unsigned char *bytes, int n)
 {

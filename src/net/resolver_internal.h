@@ -27,6 +27,20 @@ struct lookup {
 	void (*answered)(struct lookup *lookup, struct dns_answer *answer);
 };
 void channel_ask(struct channel *c, struct lookup *lookup);
+/* The i-th search domain; false: there are no more. */
+bool channel_domain(const struct channel *c, int i, char to[RESOLVER_NAME_MAX]);
+
+/* resolver_search.c: the names to be tried for one that somebody has typed. */
+struct search {
+	char name[RESOLVER_NAME_MAX];
+	unsigned flags;             /* RESOLVER_DEFNAMES, RESOLVER_DNSRCH */
+	int domain;                 /* the next */
+	bool is_tried;              /* as it is */
+	enum resolver_result worst; /* so far; OK = none */
+	const char *text;
+};
+/* The next one; false: that was the last. */
+bool search_next(struct search *s, const struct channel *c, char to[RESOLVER_NAME_MAX]);
 
 /* For tests: other files, and how often resolv.conf is looked at. */
 void resolver_set_files(

@@ -111,6 +111,13 @@ qmgr_deferred_retry(struct qmgr *q, struct qmgr_deferred *d)
 		arm(q);
 }
 
+void
+qmgr_deferred_ask(struct qmgr *q, struct qmgr_deferred *d)
+{
+	d->is_asked = true;
+	qmgr_deferred_retry(q, d);
+}
+
 bool
 qmgr_deferred_forget_unseen(struct qmgr *q, uint32_t *slot)
 {
@@ -200,8 +207,10 @@ qmgr_deferred_due(struct qmgr *q)
 		m = qmgr_message_load(q, index_id(d), QUEUE_DEFERRED, NULL);
 		if (m && d->waits_for)
 			qmgr_waiting_comes(m, d);
-		if (m)
+		if (m) {
 			m->is_flushed = d->is_flushed;
+			m->is_asked = d->is_asked;
+		}
 		qmgr_deferred_drop(q, d);
 	}
 	if (held == HOLDS_AT_ONCE && !q->is_due_posted) {

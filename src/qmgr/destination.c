@@ -37,6 +37,7 @@ destination_new(struct qmgr *q, const char *transport, const char *nexthop, cons
 	HASH_ADD_KEYPTR(hh, q->destinations, d->key, strlen(d->key), d);
 	/* The same one when it comes again: its idle connections may still be there. */
 	d->first_loop = d->hh.hashv % q->o.io_count;
+	d->s.known = q->known[d->hh.hashv % QMGR_KNOWN_MAX] == d->hh.hashv;
 	return d;
 }
 
@@ -72,6 +73,8 @@ qmgr_destination_free(struct qmgr_destination *d)
 	struct qmgr_epoch *epoch = d->transport->epoch;
 
 	unkeep(d);
+	if (d->s.known)
+		d->q->known[d->hh.hashv % QMGR_KNOWN_MAX] = d->hh.hashv;
 	timer_stop(&d->probe_timer);
 	rates_put(d->q->rates, d->rate, loop_monotonic_us() / 1000);
 	TAILQ_REMOVE(&d->q->every, d, all);
@@ -201,6 +204,15 @@ qmgr_destinations_revive(struct qmgr *q)
 			revive(d);
 }
 
+void
+qmgr_destination_asked(struct qmgr_destination *d)
+{
+	if ((!d->s.dead && !d->s.told_off) || d->asked == d->q->asks)
+		return;
+	d->asked = d->q->asks;
+	schedule_revive(&d->s, false, loop_now(d->q->loop));
+}
+
 /* A whole cohort failed: nobody is tried for a while, and all who wait are told why. */
 void
 qmgr_destination_dies(struct qmgr_destination *d, const struct status *why)
@@ -210,6 +222,7 @@ qmgr_destination_dies(struct qmgr_destination *d, const struct status *why)
 	d->pins++;
 	arena_fini(&d->arena);
 	d->reason = status_copy(&d->arena, why);
+	d->q->known[d->hh.hashv % QMGR_KNOWN_MAX] = 0;
 	while ((e = TAILQ_FIRST(&d->s.line)) != NULL) {
 		schedule_remove(e);
 		suspend_entry(d, PP_CONTAINER(e, struct qmgr_entry, s));
@@ -250,8 +263,8 @@ qmgr_destination_add(struct qmgr_destination *d, struct qmgr_entry *e)
 {
 	if (refuse(d, e))
 		return;
-	if (d->s.dead && e->message->unthrottle)
-		schedule_revive(&d->s, false, loop_now(d->q->loop));
+	if (e->message->is_asked)
+		qmgr_destination_asked(d);
 	if (d->s.dead) {
 		suspend_entry(d, e);
 		return;

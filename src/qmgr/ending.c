@@ -125,6 +125,14 @@ leave_work(struct lane_job *job)
 		leave_elsewhere(m);
 }
 
+static void
+back_to_deferred(struct qmgr_message *m)
+{
+	qmgr_deferred_add(m->q, m->id, m->next_try, m->waits_for, m->put_off);
+	if (m->again)
+		qmgr_deferred_ask(m->q, qmgr_deferred_find(m->q, m->id));
+}
+
 /* Something is left to do, and its file is where that waits. */
 static void
 left_undone(struct qmgr_message *m)
@@ -134,7 +142,7 @@ left_undone(struct qmgr_message *m)
 	if (m->rc == -ENOENT || m->leave_as == SUPER_NONE || m->leave_as == SUPER_LEAVE) {
 		/* Gone (deleted) or held by hand: then it is not ours to wait for. */
 		if (m->rc != -ENOENT)
-			qmgr_deferred_add(q, m->id, m->next_try, m->waits_for, m->put_off);
+			back_to_deferred(m);
 		else
 			qmgr_look(q, m->id, QUEUE_DEFERRED);
 		qmgr_event(q, "deferred", m->id);
@@ -221,7 +229,7 @@ leave(struct qmgr_message *m)
 				  p->minimal_backoff_time / 1000, p->maximal_backoff_time / 1000);
 	/* What the stop broke off is nobody's failure: the next start tries it at once. And who
 	 * flushes the queue means the mail that has just failed and is on its way back, too. */
-	if (m->q->stopping || m->again || (m->has_deferred && m->flushes != m->q->flushes))
+	if (m->is_broken_off || m->again || (m->has_deferred && m->flushes != m->q->flushes))
 		m->next_try = now;
 	m->leave_as = m->super == SUPER_EXPIRE && m->has_deferred ? SUPER_NONE : m->super;
 	if (m->mail) {

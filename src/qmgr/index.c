@@ -15,7 +15,7 @@ enum {
 	MALLOC_COST = 16, /* of a packed piece: its header, and half a step of rounding */
 };
 
-static const int64_t WHEN_MAX = ((int64_t)1 << 37) - 1;
+static const int64_t WHEN_MAX = ((int64_t)1 << 36) - 1;
 
 static bool
 hash_of(const void *owner, uint32_t slot, uint32_t *ret)

@@ -14,8 +14,9 @@ enum {
 /* One message: 48 bytes. With its place in heap and table, and details of fifty bytes, it takes
  * some 125 in all. */
 struct qmgr_deferred {
-	int64_t when : 38;       /* seconds of the next attempt */
+	int64_t when : 37;       /* seconds of the next attempt */
 	uint64_t is_flushed : 1; /* somebody wants it tried now */
+	uint64_t is_asked : 1;   /* by its site or its id: its destination is revived for it */
 	uint64_t is_held : 1;    /* it was due, and its destination could not have it */
 	uint64_t generation : 8; /* of the last scan that saw it */
 	uint64_t details_n : 11;

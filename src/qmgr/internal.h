@@ -93,6 +93,7 @@ struct qmgr_destination {
 	uint32_t walked;  /* slots since it found one that waits for us */
 	bool is_calling;  /* the walk is under way */
 	bool was_dead;    /* since the last news */
+	unsigned asked;   /* q->asks when it was revived last for such a message */
 	int64_t tried_us; /* loop_wall_us: the delivery that came back last had begun */
 	uint32_t news;    /* its last; 0 = none yet */
 	struct post call;
@@ -198,9 +199,10 @@ struct qmgr_message {
 	bool is_stuck, is_stuck_told; /* in active/: where it belongs cannot take it */
 	bool is_unwritten;     /* a log could not take its entries: nobody may be told from it */
 	bool has_logs;         /* it may have; what came in fresh and was sent at once has none */
-	bool unthrottle;       /* asked for by name: dead destinations are tried */
+	bool is_asked;         /* for by its site or its id: its destinations are revived */
 	bool is_flushed;       /* somebody wants it tried now: also by a transport that waits */
 	bool again;            /* asked for after its failure: tried again at once */
+	bool is_broken_off;    /* a delivery of it, by the stop */
 	const char *waits_for; /* key of the destination whose trouble put it off, or NULL */
 	uint32_t put_off;      /* the first news that calls it then */
 	struct qmgr_destination *coming; /* for which it is loaded */
@@ -221,7 +223,7 @@ struct qmgr_message {
 /* Keys of the background lane: what nobody waits for has a thread of its own. */
 enum { LANE_LISTING, LANE_DETAILS, LANE_SYNC, LANE_ORPHANS };
 
-enum { QMGR_KEPT_MAX = 5000 };
+enum { QMGR_KEPT_MAX = 5000, QMGR_KNOWN_MAX = 4096 };
 
 enum { WANTED_BATCHES = 2 };
 
@@ -237,7 +239,9 @@ struct qmgr {
 	TAILQ_HEAD(, qmgr_destination) every;  /* the retired too */
 	TAILQ_HEAD(, qmgr_destination) kept;   /* that have nothing to do, the longest ago first */
 	unsigned kept_count;
-	struct rates *rates; /* NULL: nothing has a limit */
+	uint32_t
+	    known[QMGR_KNOWN_MAX]; /* hashes of their keys: those that took mail when last seen */
+	struct rates *rates;       /* NULL: nothing has a limit */
 	char *rates_file;
 	struct qmgr_secrets *secrets; /* secrets.c: NULL while no credentials are rejected */
 	unsigned probes;
@@ -284,6 +288,7 @@ struct qmgr {
 	bool is_telling;  /* that walk is under way */
 	bool flushing;    /* what the next walk finds is due at once */
 	unsigned flushes; /* how many were asked for */
+	unsigned asks;    /* and how many of a site or an id */
 	bool watched;     /* somebody wants events */
 	void (*event)(void *ctx, const char *line);
 	void *event_ctx;
@@ -343,6 +348,9 @@ qmgr_destination_get(struct qmgr *q, const char *transport, const char *nexthop,
 void qmgr_destination_add(struct qmgr_destination *d, struct qmgr_entry *e);
 void qmgr_destination_release(struct qmgr_destination *d);
 void qmgr_destinations_revive(struct qmgr *q);
+/* For a message that was asked for by its site or its id; once for each such order, so that not
+ * every one of thousands of them finds it alive that the first have seen die. */
+void qmgr_destination_asked(struct qmgr_destination *d);
 void qmgr_defer_entry(struct qmgr_entry *e, const struct status *why);
 void qmgr_destination_free(struct qmgr_destination *d);
 /* "rate limit 30/60s of smtp:[host], next at 12:00:05", or NULL. */
@@ -426,8 +434,9 @@ bool qmgr_has_room(const struct qmgr *q, enum queue from);
 unsigned qmgr_working_count(const struct qmgr *q);
 void qmgr_deferred_flush(struct qmgr *q);
 void qmgr_deferred_due(struct qmgr *q);
-/* Due at once, where it stands. */
+/* Due at once, where it stands; asked for by its site or id, also where its destination is dead. */
 void qmgr_deferred_retry(struct qmgr *q, struct qmgr_deferred *d);
+void qmgr_deferred_ask(struct qmgr *q, struct qmgr_deferred *d);
 void qmgr_deferred_stop(struct qmgr *q);
 void qmgr_deferred_fini(struct qmgr *q);
 /* Does the index tell of all that is in deferred/? Who lists or searches it waits until then. */
@@ -436,6 +445,8 @@ bool qmgr_deferred_complete(const struct qmgr *q);
 void qmgr_details_want(struct qmgr *q, struct qmgr_deferred *d);
 /* listing.c: while stopping none goes on. */
 void qmgr_listings_stop(struct qmgr *q);
+/* A message leaves its queue for active/, past the walks of those under way. */
+void qmgr_listings_move(struct qmgr *q, const char *id, enum queue from);
 /* site.c: all that wait for a recipient there are due; answered once they are. */
 void qmgr_site_flush(struct qmgr *q, const char *site, void (*done)(void *ctx), void *ctx);
 
@@ -493,7 +504,7 @@ bool qmgr_young_marks(struct qmgr_message *m);
 void qmgr_young_done(struct qmgr_message *m);
 /* Out of memory: it stays in the journal. */
 void qmgr_young_leave(struct qmgr_message *m);
-/* No more tries: what is in the journal stays there. */
+/* No more tries: what is in the journal stays there, but what has failed goes to deferred/. */
 void qmgr_young_stop(struct qmgr *q);
 /* The disk has no room: files are put off. */
 void qmgr_young_no_room(struct qmgr *q);

@@ -264,6 +264,7 @@ qmgr_message_load(struct qmgr *q, const char *id, enum queue from, struct spool_
 
 	if (m == NULL)
 		return NULL;
+	qmgr_listings_move(q, id, from);
 	q->jobs++;
 	lane_run(q->o.disk, lane_key(m->id), &m->job, load_work, load_done);
 	return m;
@@ -490,6 +491,7 @@ qmgr_message_settled(struct qmgr_message *m, struct qmgr_entry *e, struct delive
 		qmgr_message_result(e->slice, e->rcpt[i], &d->rcpt[i].status);
 	if (d->is_file_damaged)
 		m->is_damaged = true;
+	m->is_broken_off |= d->is_broken_off;
 	qmgr_slice_entry_over(e);
 	qmgr_slice_release(e->slice);
 	qmgr_message_entry_done(m);

@@ -231,7 +231,7 @@ find_done(struct lane_job *job)
 		struct qmgr_message *m = qmgr_message_load(q, o->arg, QUEUE_DEFERRED, NULL);
 
 		if (m) {
-			m->unthrottle = m->is_flushed = true;
+			m->is_asked = m->is_flushed = true;
 			if ((d = qmgr_deferred_find(q, o->arg)) != NULL)
 				qmgr_deferred_drop(q, d);
 		}
@@ -276,7 +276,7 @@ site_begin(struct order *o)
 	struct qmgr *q = o->q;
 	struct qmgr_message *m, *next;
 
-	qmgr_destinations_revive(q);
+	q->asks++;
 	/* First those on their way back: what the index sends out now comes there, too. */
 	HASH_ITER (hh, q->active, m, next) {
 		m->again |= has_failed(m) && (m->is_sliced || /* nobody knows */
@@ -383,8 +383,10 @@ command_run(struct post *p)
 		order_answer(o);
 		return;
 	}
-	if (o->kind == QMGR_FLUSH_ID)
+	if (o->kind == QMGR_FLUSH_ID) {
+		q->asks++;
 		retry_active(q, o->arg);
+	}
 	q->jobs++;
 	lane_run(q->o.disk, lane_key(o->arg), &o->job, find_work, find_done);
 }

@@ -6,7 +6,8 @@
  * SEE    SCHEDULER_README of Postfix, for what its parameters mean.
  *
  * A transport has places for so many deliveries (maxproc). Its destinations that may work take
- * turns. Within a destination the oldest message goes first, unless a smaller one may overtake.
+ * turns; the last places are for those that are known to answer. Within a destination the oldest
+ * message goes first, unless a smaller one may overtake.
  */
 #pragma once
 #include <sys/queue.h>
@@ -17,7 +18,11 @@
 
 enum { SCHEDULE_SIZES = 7 }; /* messages of 1..3, 4..15, 16..63, ... deliveries */
 
+/* What is known of a destination when places are scarce. */
+enum schedule_trust { SCHEDULE_KNOWN, SCHEDULE_NEW, SCHEDULE_DOUBTFUL, SCHEDULE_TRUSTS };
+
 struct schedule_destination;
+TAILQ_HEAD(schedule_ring, schedule_destination);
 
 /* What a transport has of one message. */
 struct schedule_job {
@@ -54,7 +59,7 @@ struct schedule_transport {
 
 	unsigned busy;
 	int64_t until; /* nothing begins before */
-	TAILQ_HEAD(schedule_ring, schedule_destination) small, large;
+	struct schedule_ring small[SCHEDULE_TRUSTS], large[SCHEDULE_TRUSTS];
 	uint64_t turns;
 	void (*woke)(struct schedule_destination *d); /* NULL, or told of each; it may free it */
 	struct heap sleepers;                         /* destinations with a time */
@@ -70,6 +75,9 @@ struct schedule_destination {
 	unsigned busy;
 	TAILQ_ENTRY(schedule_destination) link;
 	uint8_t place; /* enum schedule_ring_place */
+	uint8_t trust; /* of the ring it is in */
+	bool known;    /* it took mail; by the caller, too, who may remember that for longer */
+	int64_t heard; /* ms: when it did so last */
 	uint64_t turn; /* when it came into its ring */
 	struct heap_node wake;
 	int64_t until;       /* nothing begins before; INT64_MAX: after one that runs has ended */

@@ -3,6 +3,7 @@
  *
  * Postfix has a service that keeps a log per site; here the domains stand in the index. It is
  * looked through in slices, and only what it has no details of is read, by jobs in the background.
+ * As with Postfix, destinations that are dead are revived for that mail, and for no other.
  */
 #include "internal.h"
 #include "pp/base/mem.h"
@@ -82,7 +83,7 @@ files_done(struct lane_job *job)
 		struct qmgr_deferred *d;
 
 		if (f->file[i].found && (d = qmgr_deferred_find(f->q, f->file[i].id)) != NULL)
-			qmgr_deferred_retry(f->q, d);
+			qmgr_deferred_ask(f->q, d);
 	}
 	f->files = 0;
 	site_go(f);
@@ -113,7 +114,7 @@ memory_look(struct site_flush *f)
 		if (d && d->details == NULL)
 			snprintf(f->file[f->files++].id, SPOOL_ID_MAX, "%s", index_id(d));
 		else if (d && details_at_site(&q->index.strings, d->details, str_of(f->site)))
-			qmgr_deferred_retry(q, d);
+			qmgr_deferred_ask(q, d);
 	}
 	return f->slot >= slots;
 }

@@ -76,11 +76,14 @@ qmgr_waiting_holds(struct qmgr *q, struct qmgr_deferred *slot)
 	struct qmgr_destination *d = of_slot(q, slot);
 	int64_t wait = HELD_S;
 
+	if (d && slot->is_asked)
+		qmgr_destination_asked(d);
 	if (d == NULL || (!d->s.dead && has(d) < share(d)) || is_held_too_long(q, slot))
 		return false;
 	if (d->s.dead)
 		wait = (d->s.until - loop_now(q->loop)) / 1000 + 1;
 	index_move(&q->index, slot, qmgr_now() + (wait > 1 ? wait : 1));
+	slot->is_asked = false;
 	d->walked = 0;
 	return true;
 }

@@ -468,5 +468,11 @@ qmgr_young_leave(struct qmgr_message *m)
 void
 qmgr_young_stop(struct qmgr *q)
 {
+	struct qmgr_message *m, *next;
+
 	timer_stop(&q->young_timer);
+	/* Or the next start would take it for new mail, and know nothing of its failure. */
+	HASH_ITER (hh, q->active, m, next)
+		if (m->rest == REST_DEFERRED && !q->is_full)
+			qmgr_young_file(m);
 }

@@ -61,6 +61,7 @@ struct smtp_service {
 	int family;                /* AF_INET, AF_INET6, AF_UNSPEC: inet_protocols */
 	int prefer;                /* the same: smtp_address_preference */
 	bool use_dns, use_native, use_dnssec;
+	unsigned search; /* RESOLVER_DEFNAMES, RESOLVER_DNSRCH */
 	bool is_lmtp;
 	struct sockaddr_storage bind4, bind6; /* AF_UNSPEC: none */
 	/* setup_maps.c; NULL: none. */

@@ -450,6 +450,7 @@ smtp_job_break_off(struct smtp_job *j)
 	if (j->query)
 		resolver_cancel(j->query);
 	j->query = NULL;
+	j->d->is_broken_off = true;
 	smtp_job_give_up(j, &st, CAUSE_NONE);
 }
 
@@ -473,6 +474,7 @@ smtp_job_new(struct smtp *s, struct delivery *d)
 		struct status st = j->svc ? smtp_error_stopping(&j->arena)
 					  : smtp_error_no_service(&j->arena, d->transport);
 
+		d->is_broken_off = j->svc != NULL;
 		delivery_settle_rest(d, &st);
 		finish(j);
 		return;

@@ -185,7 +185,7 @@ on_address(void *ctx, const struct resolver_answer *a)
 static void
 lookup_host(struct smtp_job *j)
 {
-	unsigned flags = j->svc->use_native ? RESOLVER_NATIVE : 0;
+	unsigned flags = (j->svc->use_native ? RESOLVER_NATIVE : 0) | j->svc->search;
 
 	/* Addresses of hosts that somebody may have made up prove nothing (RFC 7672 2.2.1), but
 	 * Postfix looks for them, too: smtp_tls_dane_insecure_mx_policy. */
@@ -269,7 +269,12 @@ use_mx_answer(void *ctx, const struct resolver_answer *a)
 		use_host(j);
 		return;
 	case RESOLVER_NOT_FOUND:
-		/* Postfix asks for the address then, and says so; there is none either. */
+		/* Postfix asks for the address then, and says so; there is none either, unless the
+		 * name is short for another. */
+		if (j->svc->search) {
+			use_host(j);
+			return;
+		}
 		st = smtp_error_dns(&j->arena, domain, address_type(j), a->text, false);
 		break;
 	case RESOLVER_FILTERED:

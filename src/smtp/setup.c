@@ -147,6 +147,10 @@ compile_blk(struct smtp_setup *su, const struct service *row, struct buf *err)
 	    !p->disable_dns_lookups && !str_eq(str_of(p->smtp_dns_support_level), STR("disabled"));
 	sv->use_dnssec = sv->use_dns && str_eq(str_of(p->smtp_dns_support_level), STR("dnssec"));
 	sv->use_native = !sv->use_dns || strstr(p->smtp_host_lookup, "native") != NULL;
+	if (strcasestr(p->smtp_dns_resolver_options, "res_defnames"))
+		sv->search |= RESOLVER_DEFNAMES;
+	if (strcasestr(p->smtp_dns_resolver_options, "res_dnsrch"))
+		sv->search |= RESOLVER_DNSRCH;
 	sv->port = smtp_target_port(str_of(p->smtp_tcp_port), p->known_tcp_ports);
 	if (sv->port == 0) {
 		buf_printf(err, "smtp_tcp_port = %s: no such port", p->smtp_tcp_port);

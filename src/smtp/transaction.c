@@ -214,8 +214,9 @@ rcpt_replied(struct smtp_job *j, size_t i)
 	}
 	struct status st = smtp_error_said(&j->arena, ss->peer, &ss->reply, "RCPT TO command");
 
-	/* RFC 5321 4.5.3.1.10: too many recipients, whatever the first digit. */
-	if (ss->reply.code == 552)
+	/* RFC 5321 4.5.3.1.10: too many recipients, whatever the first digit; but a message that is
+	 * too big (5.3.4, RFC 3463) stays so. */
+	if (ss->reply.code == 552 && !(st.subject == 3 && st.detail == 4))
 		st.cls = STATUS_TEMP;
 	j->t.is_answered[i] = true;
 	smtp_job_decide(j, j->t.rcpt[i], &st);

@@ -6,13 +6,15 @@ mail system meets all of them at the same time.
 
 import asyncio
 import collections
+import os
 import re
 import socket
+import ssl
 import struct
 import threading
 
 STAGES = ("CONNECT", "EHLO", "HELO", "STARTTLS", "AUTH", "MAIL", "RCPT", "RCPT1", "RCPT2", "RCPT3",
-          "DATA", "BODY", "DOT", "RSET", "QUIT", "BDAT", "CHUNK1", "CHUNK2", "CHUNK")
+          "DATA", "BODY", "DOT", "RSET", "QUIT", "BDAT", "CHUNK1", "CHUNK2", "CHUNK", "EHLO2", "MORE")
 USUAL = {"CONNECT": "220 peer ESMTP", "HELO": "250 peer", "STARTTLS": "220 2.0.0 go on",
          "AUTH": "235 2.7.0 welcome", "DATA": "354 go on", "DOT": "250 2.0.0 taken",
          "QUIT": "221 2.0.0 bye"}
@@ -112,7 +114,7 @@ def _action(text):
     verb, _, rest = text.partition(" ")
     if verb == "say":
         return verb, _bytes(rest) + b"\r\n"
-    if verb == "raw":
+    if verb in ("raw", "plain"):
         return verb, _bytes(rest)
     if verb == "flood":
         count, rest = rest.split(None, 1)
@@ -122,7 +124,7 @@ def _action(text):
         return verb, int(interval) / 1000, _bytes(rest) + b"\r\n"
     if verb == "take":
         return verb, int(rest)
-    assert verb in ("silence", "close", "reset", "nothing"), verb
+    assert verb in ("silence", "close", "reset", "nothing", "tls", "half"), verb
     return (verb,)
 
 
@@ -138,8 +140,12 @@ class Record:
 class Servers:
     """All cases, served by one thread. After behave() each server is a good one."""
 
-    def __init__(self, scratch, cases):
+    def __init__(self, scratch, cases, certificate=None):
         self.cases = cases
+        self.tls = None
+        if certificate:
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.load_cert_chain(certificate.cert, certificate.key)
         self.records = {case.name: Record() for case in cases}
         self.address = {case.name: f"127.1.{1 + i // 250}.{1 + i % 250}"
                         for i, case in enumerate(cases)}
@@ -204,7 +210,7 @@ class Servers:
                 self.changed.notify_all()
 
         talk = _Talk(Case(case.name, 0) if good else case, Record() if good else record,
-                     reader, writer, settle)
+                     reader, writer, settle, self.tls)
         try:
             await talk.run()
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError, ValueError, _Over):
@@ -221,13 +227,14 @@ class _Over(Exception):
 class _Talk:
     """One connection."""
 
-    def __init__(self, case, record, reader, writer, settled):
-        self.case, self.record = case, record
+    def __init__(self, case, record, reader, writer, settled, tls):
+        self.case, self.record, self.tls = case, record, tls
         self.reader, self.writer = reader, writer
         self.settled = settled
         self.sees = []
         record.sees.append(self.sees)
         self.recipients, self.chunks, self.taken, self.is_refused = [], [], 0, False
+        self.is_tls = False
 
     def settle(self):
         """What this connection has to show is known."""
@@ -265,6 +272,18 @@ class _Talk:
         await self.reader.readexactly(count)
         self.taken = count
 
+    async def do_half(self):
+        """Up to the dot, and not the end of its line."""
+        await self.reader.readuntil(b"\r\n.")
+
+    async def do_tls(self):
+        await self.writer.start_tls(self.tls)
+        self.is_tls = True
+
+    async def do_plain(self, text):
+        """Past TLS, where it was begun."""
+        os.write(self.writer.get_extra_info("socket").fileno(), text)
+
     async def do_silence(self):
         """Nothing more is read, nor said, up to the end of the test."""
         self.settle()
@@ -298,9 +317,9 @@ class _Talk:
 
     async def command(self, verb, line):
         if verb == "EHLO":
-            lines = ["peer", *self.case.offers]
+            lines = ["peer", *(w for w in self.case.offers if w != "STARTTLS" or not self.is_tls)]
             text = "".join(f"250-{w}\r\n" for w in lines[:-1]) + f"250 {lines[-1]}\r\n"
-            await self.act(["EHLO"], text.encode())
+            await self.act(["EHLO2", "EHLO"] if self.is_tls else ["EHLO"], text.encode())
         elif verb == "RCPT":
             self.recipients.append(re.search(rb"<(.*?)>", line).group(1).decode())
             count = len(self.recipients)
@@ -313,7 +332,7 @@ class _Talk:
             if verb in ("MAIL", "EHLO", "RSET"):
                 self.recipients = []
             usual = USUAL.get(verb, "250 2.0.0 Ok")
-            await self.act([verb], usual.encode() + b"\r\n")
+            await self.act([verb] if verb in STAGES else ["MORE"], usual.encode() + b"\r\n")
 
     async def data(self):
         actions = self.case.actions

@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 
 import pp_harness
 import pp_peers
@@ -56,8 +57,18 @@ def test_sigterm_leaves_unfinished_mail_in_the_spool(scratch):
     assert [os.path.basename(f) for f in system.queue_files()] == [queue_id]
     sink.answer = None
     system.start()
-    system.must("postqueue", "-f")
-    system.wait_removed(queue_id)
+    system.wait_removed(queue_id)  # nobody has failed
+
+
+def test_a_failure_before_a_stop_stays_one(scratch):
+    """The next start does not try at once what has just failed, though it was on its way to deferred."""
+    system = pennypost(scratch, relayhost=f"[127.0.0.1]:{scratch.port()}").start()
+    queue_id = system.send("user@dest.test")
+    system.wait_status("user@dest.test", "deferred")
+    system.stop()
+    [path] = system.queue_files()
+    assert path.startswith("deferred/") and path.endswith(queue_id)
+    assert os.stat(f"{system.queue}/{path}").st_mtime > time.time() + 200
 
 
 def test_sighup_takes_the_new_configuration(scratch, sink):

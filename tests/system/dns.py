@@ -208,3 +208,28 @@ def test_the_loser_is_tried_later(scratch):
     said = system.wait_status("user@both.test", "deferred")
     assert said["text"] == f"connect to h.both.test[::1]:{turned.port}: Connection timed out"
     assert system.log.find(r"host h\.both\.test\[127\.0\.0\.2\] refused to talk to me: 421 go away")
+
+
+def test_search_domains(scratch):
+    """Short names of hosts: not found, unless smtp_dns_resolver_options asks for search domains."""
+    sink = pp_peers.Sink(scratch)
+    dns = pp_peers.Dns(scratch, {"first.test": "mail A 127.0.0.1\n",
+                                 "second.test": "mx A 127.0.0.1\nmx.deep A 127.0.0.1\n"})
+    rows = {"none": "", "names": "res_defnames", "search": "res_dnsrch", "both": "res_defnames,res_dnsrch"}
+    ways = {("none", "mail"): False, ("names", "mail"): True, ("search", "mail"): False,  # as res_search(3)
+            ("names", "mx"): False, ("both", "mx"): True, ("names", "mx.deep"): False,
+            ("search", "mx.deep"): True, ("both", "mx.deep."): False}
+    table = scratch.file("transport", "".join(f"to{n}.test {row}:[{host}]\n"
+                                              for n, (row, host) in enumerate(ways)))
+    services = pp_harness.SMTPD + "".join(f"{row} unix - - n - - smtp -o smtp_dns_resolver_options={value}\n"
+                                          for row, value in rows.items())
+    system = pp_harness.Pennypost(scratch, services=services, dns_resolvers=f"127.0.0.1:{dns.port}",
+                                  smtp_tcp_port=str(sink.port), smtp_host_lookup="dns", dns_timeout="2s",
+                                  transport_maps=f"texthash:{table}",
+                                  env={"LOCALDOMAIN": "first.test second.test"}).start()
+    client = system.client()
+    for n in range(len(ways)):
+        system.send(f"user@to{n}.test", client=client)
+    for n, (way, is_found) in enumerate(ways.items()):
+        said = system.wait_status(f"user@to{n}.test", "(?:sent|deferred|bounced)")
+        assert ("250" in said["text"]) == is_found, (way, said.group(0))

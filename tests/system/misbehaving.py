@@ -39,8 +39,8 @@ VALUES = {
 class Run:
     """One system against all servers."""
 
-    def __init__(self, scratch, kind, **main):
-        self.servers = pp_script.Servers(scratch, CASES)
+    def __init__(self, scratch, kind, certificate, **main):
+        self.servers = pp_script.Servers(scratch, CASES, certificate)
         self.system = kind(scratch, smtp_tcp_port=str(self.servers.port), **VALUES, **main)
         self.names = {address: name for name, address in self.servers.address.items()}
 
@@ -100,9 +100,10 @@ class Run:
 def runs():
     """Both at the same time: most of it is waiting."""
     area = Scratch("pp-misbehaving")
-    certificate = pp_ca.Authority(area.path).file
-    both = {"": Run(area, pp_harness.Pennypost, smtp_tls_CAfile=certificate),
-            "postfix": Run(area, pp_harness.Postfix, smtp_tls_CAfile=certificate,
+    authority = pp_ca.Authority(area.path)
+    certificate = authority.issue("peer")
+    both = {"": Run(area, pp_harness.Pennypost, certificate, smtp_tls_CAfile=authority.file),
+            "postfix": Run(area, pp_harness.Postfix, certificate, smtp_tls_CAfile=authority.file,
                            default_process_limit="100")}
     errors = []
 

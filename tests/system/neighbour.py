@@ -5,6 +5,7 @@ import re
 import socket
 import time
 
+import pp_harness
 import pp_peers
 
 LONG = {"minimal_backoff_time": "600s", "maximal_backoff_time": "4000s", "queue_run_delay": "600s"}
@@ -85,6 +86,29 @@ def test_told_off_gets_one_probe(system, scratch):
     angry[0] = False
     system.must("postqueue", "-f")
     sink.wait(60)
+
+
+def test_flush_of_a_site_revives_no_other(scratch):
+    """Of two dead hosts one is tried again, and not once for each of its mails."""
+    port = scratch.port()
+    table = scratch.file("transport", "".join(f"{name}.test smtp:[127.0.0.{n}]:{port}\n"
+                                              for n, name in ((2, "one"), (3, "two"))))
+    system = pp_harness.system_under_test(scratch, transport_maps=f"texthash:{table}",
+                                          fast_flush_domains="one.test two.test", **LONG)
+    system.start()
+    for site in ("one", "two"):
+        burst(system.port, 40, to=f"user@{site}.test")
+        system.log.wait_for(f"to=<user@{site}.test>.*status=deferred", count=40)
+    while len(system.queue_files("deferred")) < 80:
+        pass
+    mark = system.log.mark()
+    system.must("postqueue", "-s", "one.test")
+    tried = r"to=<user@one.test>.*status=deferred \(connect to"
+    system.log.wait_for(tried, since=mark)
+    system.wait_deferred(system.send("user@two.test"))
+    assert "temporarily suspended" in system.wait_status("user@two.test", "deferred", since=mark)["text"]
+    if not isinstance(system, pp_harness.Postfix):  # it tries each
+        assert 1 <= len(system.log.find(tried, since=mark)) <= 10
 
 
 def test_relay_answers_again(system, scratch):
@@ -226,3 +250,60 @@ def test_a_hole_does_not_fill_the_active_queue(system, scratch):
     aside = re.findall(r": (\w+): to=<user@dead.test>.*messages wait for dead.test", text)
     assert len(aside) >= 100, len(aside)
     assert len(aside) == len(set(aside))
+
+
+def live_delays(system, sink, count, to="user@dest.test"):
+    """Seconds from the 250 to the receiver's, of one mail behind the other."""
+    delays, client = [], system.client()
+    for _ in range(count):
+        before = sink.accepted
+        system.send(to, client=client)
+        began = time.monotonic()
+        sink.wait(before + 1, timeout=60)
+        delays.append(time.monotonic() - began)
+    return sorted(delays)
+
+
+def test_dead_receivers_delay_nobody(system, scratch):
+    """3,000 mails for a host that refuses and one that never says a word; what is sent to others
+    meanwhile goes at once."""
+    sink = pp_peers.Sink(scratch)
+    hole = socket.create_server(("127.0.0.2", sink.port), backlog=500)
+    scratch.on_exit(hole.close)
+    table = scratch.file("transport", "".join(f"{name}.test smtp:[127.0.0.{n}]:{sink.port}\n" for n, name in (
+        (1, "dest"), (2, "silent"), (3, "refuses"))))
+    system.write_config(transport_maps=f"texthash:{table}", **LONG)
+    system.start()
+    live_delays(system, sink, 1)
+    sources = [pp_peers.smtp_source(system.port, "-s", 5, "-m", 1500, to=f"user@{name}.test", wait=False,
+                                    scratch=scratch)[0] for name in ("silent", "refuses")]
+    delays = []
+    while any(source.poll() is None for source in sources) or len(delays) < 50:
+        delays += live_delays(system, sink, 10)
+    assert sorted(delays)[len(delays) // 2] < 1, delays
+    assert max(delays) < 10, delays
+
+
+def test_slow_domains_leave_places(system, scratch):
+    """150 hosts that take connections and do not answer have all the places they may have; a host that
+    took mail before still gets its own at once."""
+    sink = pp_peers.Sink(scratch)
+    taken = []
+    for n in range(150):
+        taken.append(socket.create_server((f"127.0.1.{n + 1}", sink.port), backlog=50))
+        scratch.on_exit(taken[-1].close)
+    table = scratch.file("transport", f"dest.test smtp:[127.0.0.1]:{sink.port}\n")
+    system.write_config(relayhost="", smtp_tcp_port=str(sink.port), default_process_limit="100",
+                        transport_maps=f"texthash:{table}", **LONG)
+    system.start()
+    live_delays(system, sink, 1)
+    client = system.client()
+    for n in range(150):
+        system.send(f"user@[127.0.1.{n + 1}]", client=client)
+    for listener in taken[:80]:
+        listener.settimeout(30)
+        taken.append(listener.accept()[0])
+    delays = live_delays(system, sink, 20)
+    assert delays[-1] < 5, delays
+    for sock in taken:
+        sock.close()

@@ -82,6 +82,7 @@ struct delivery {
 	uint64_t hops_worked;
 	const char **hops_trouble;
 	bool is_file_damaged; /* its content cannot be read: qmgr moves it to corrupt/ */
+	bool is_broken_off;   /* by our own stop: nobody has failed */
 	unsigned conn_use;
 	const char *relay; /* "host[addr]:port" or "none" */
 	/* Who delivers, and the instance of its loop. */

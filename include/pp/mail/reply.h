@@ -9,10 +9,10 @@
 #include "pp/mail/status.h"
 
 enum {
-	REPLY_LINE_MAX = 2048,  /* bytes kept of a line; surplus is dropped */
-	REPLY_LINES_MAX = 1000, /* lines of one reply; more is REPLY_BAD */
-	REPLY_KEEP_MAX = 16384, /* bytes kept of one reply; lines that do not fit are dropped */
-	REPLY_TEXT_MAX = 2048,  /* of the joined text, as Postfix */
+	REPLY_LINE_MAX = 2048,    /* bytes kept of a line; surplus is dropped */
+	REPLY_LINES_MAX = 200000, /* lines of one reply; more is REPLY_BAD */
+	REPLY_KEEP_MAX = 16384,   /* bytes kept of one reply; lines that do not fit are dropped */
+	REPLY_TEXT_MAX = 2048,    /* of the joined text, as Postfix */
 };
 
 enum reply_state {
@@ -24,7 +24,7 @@ enum reply_state {
 struct reply {
 	unsigned code;                  /* 200..599, of the last line that has one; 0 = none yet */
 	unsigned short subject, detail; /* of the enhanced code in the last line; 0.0 = none */
-	unsigned short line_count;
+	unsigned line_count;
 	enum reply_state state;
 	bool enhanced;   /* the last line had an enhanced code that fits the reply code */
 	bool odd;        /* a line had no code: its text is kept, and the reply goes on */

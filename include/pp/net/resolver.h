@@ -65,6 +65,10 @@ typedef void resolver_done(void *ctx, const struct resolver_answer *a);
 enum {
 	RESOLVER_NATIVE = 1, /* of addresses: /etc/hosts and "localhost" first */
 	RESOLVER_SECURE = 2, /* DNSSEC is asked for; see is_secure */
+	/* Of addresses, as res_search(3): the domain of resolv.conf behind a name without a dot;
+	 * all of its search domains, also behind one with a dot. */
+	RESOLVER_DEFNAMES = 4,
+	RESOLVER_DNSRCH = 8,
 };
 /* The answer is valid during the callback, which never comes inside the call. */
 struct resolver_query *resolver_find_mx(

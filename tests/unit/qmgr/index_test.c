@@ -230,7 +230,7 @@ all_due(void **state)
 	index_add(&ix, "FAR", INT64_MAX);
 	index_add(&ix, "LONGAGO", INT64_MIN);
 	assert_string_equal(index_id(index_first(&ix)), "LONGAGO");
-	assert_true(index_find(&ix, "FAR")->when > 100000000000);
+	assert_true(index_find(&ix, "FAR")->when > 60000000000);
 	index_fini(&ix);
 }
 
