@@ -184,6 +184,12 @@ def test_postconf(scratch):
     assert changed == sorted(changed) and len(changed) == len(system.main)
     every = system.must("postconf").splitlines()
     assert len(every) > 100 and every == sorted(every)
+    # What cannot be used is shown all the same: the files are sound.
+    system.write_config(myorigin="/nonexistent/mailname")
+    done = system.command("postconf", "-n", "myorigin", "relayhost")
+    assert done.stdout == "myorigin = /nonexistent/mailname\nrelayhost = [mail.example.com]:587\n"
+    assert "myorigin: cannot read /nonexistent/mailname: No such file" in done.stderr
+    assert system.command("check").returncode != 0
     done = system.command("postconf", "nosuch")
     assert done.returncode == 0
     assert "postconf: warning: nosuch: unknown parameter" in done.stderr
