@@ -200,3 +200,13 @@ def test_missing_relay_password_file_does_not_stop_the_start(scratch, sink):
                                   smtp_sasl_password_maps="texthash:/nonexistent/passwd")
     system.relay_to(sink).start()
     system.log.wait_for(r"warning: .*/nonexistent/passwd.*No such file")
+
+
+@pytest.mark.parametrize("line, fix", [
+    ("mail_owner = nosuchuser", "useradd --system"),
+    ("setgid_group = nosuchgroup", "groupadd --system nosuchgroup"),
+])
+def test_nobody_of_that_name(scratch, root, line, fix):
+    said, checked, system = refuse(scratch, line + "\n")
+    for text in (said, checked):
+        assert f"main.cf, line {line_of(system, line)}: {line}: no such" in text and fix in text
