@@ -84,10 +84,10 @@ extract(struct input *in)
 			add_recipient(in, resent ? &in->resent : &in->plain, m.address);
 	}
 	in->too_many |= rc < 0;
-	/* An empty field and an empty group ("undisclosed-recipients:;") name nobody on purpose. */
+	/* An empty list and an empty group ("undisclosed-recipients:;") name nobody on purpose. */
 	if (list.bad.n > 0)
 		not_understood(in, h.id, list.bad);
-	else if (!any && str_trim(h.value).n > 0 && str_index(h.value, ';') == h.value.n)
+	else if (!any && !address_list_is_empty(h.value) && str_index(h.value, ';') == h.value.n)
 		not_understood(in, h.id, str_trim(h.value));
 }
 

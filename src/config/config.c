@@ -220,9 +220,9 @@ config_load(const struct config_source *src, struct config **ret, struct config_
 		read_main(d, src, report);
 	environment_apply(src->environ, d, report);
 	apply_extra(d, src->extra, report);
-	read_myorigin(d, report);
 	read_master(d, src, report);
 	is_broken = report->errors > errors;
+	read_myorigin(d, report);
 	read_level(d, report);
 	defaults_compute(d, src);
 	d->texts = arena_alloc(&d->arena, param_count() * sizeof(*d->texts));

@@ -171,11 +171,7 @@ parse_number(const struct param *p, struct str text, int64_t *ret, struct buf *e
 
 	if (str_number(text, p->min, p->max, ret) == 0)
 		return 0;
-	if (p->max >= INT32_MAX)
-		buf_printf(err, "must be %s, at least %lld", what, (long long)p->min);
-	else
-		buf_printf(err, "must be %s from %lld to %lld", what, (long long)p->min,
-		    (long long)p->max);
+	buf_printf(err, "must be %s from %lld to %lld", what, (long long)p->min, (long long)p->max);
 	return -EINVAL;
 }
 
@@ -216,8 +212,9 @@ parse_time(const struct param *p, struct str text, int64_t *ret, struct buf *err
 	per = unit_ms(unit);
 	/* The shortest time but zero is a millisecond: tests wind the clocks down to that. */
 	if (per == 0 || str_number(str_head(text, digits), p->min > 0, INT32_MAX, &n) < 0) {
-		buf_printf(err, "must be a time%s such as 300s, 5m, 1h or 2d (ms s m h d w)",
-		    p->min > 0 ? " above 0" : "");
+		buf_printf(err,
+		    "must be a time%s such as 300s, 5m, 1h or 2d (up to %d; ms s m h d w)",
+		    p->min > 0 ? " above 0" : "", INT32_MAX);
 		return -EINVAL;
 	}
 	*ret = n * per;

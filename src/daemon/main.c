@@ -131,6 +131,17 @@ dispatch(const char *word, int argc, char **argv)
 	return -1;
 }
 
+/* The next file would become standard error, and what is for people go into a queue file or to a
+ * client. As with a closed one, reading and writing fail. */
+static void
+occupy_standard_descriptors(void)
+{
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+			exit(71);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -138,6 +149,7 @@ main(int argc, char **argv)
 	const char *name = slash ? slash + 1 : argc > 0 ? argv[0] : "pennypost";
 	int at = 1, rc;
 
+	occupy_standard_descriptors();
 	if (strcmp(name, "pennypost") != 0 && (rc = dispatch(name, argc, argv)) >= 0)
 		return rc;
 	if (argc > 2 && strcmp(argv[1], "-c") == 0) {

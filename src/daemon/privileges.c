@@ -72,7 +72,8 @@ privileges_find_owner(const struct config *cfg, uid_t *ret_uid, gid_t *ret_gid,
     gid_t *ret_setgid_group, const struct say *s)
 {
 	static const char *const others[] = {"pennypost", "nobody"};
-	const char *owner = cfg->params->mail_owner;
+	const char *owner = cfg->params->mail_owner, *group = cfg->params->setgid_group;
+	bool has_group;
 
 	*ret_setgid_group = (gid_t)-1;
 	if (geteuid() != 0) {
@@ -80,8 +81,16 @@ privileges_find_owner(const struct config *cfg, uid_t *ret_uid, gid_t *ret_gid,
 		*ret_gid = getegid();
 		return 0;
 	}
-	if (!group_find(cfg->params->setgid_group, ret_setgid_group) ||
-	    !is_setgid_to(*ret_setgid_group))
+	has_group = group_find(group, ret_setgid_group);
+	/* The default's group comes with Postfix, and is not missed without it. */
+	if (!has_group && strcmp(config_origin(cfg, "setgid_group"), "default") != 0) {
+		say(s, true,
+		    "%s: setgid_group = %s: no such group: create it (groupadd --system %s) or "
+		    "name another",
+		    config_origin(cfg, "setgid_group"), group, group);
+		return -EINVAL;
+	}
+	if (!has_group || !is_setgid_to(*ret_setgid_group))
 		*ret_setgid_group = (gid_t)-1;
 	if (user_find(owner, ret_uid, ret_gid)) {
 		if (*ret_uid != 0)

@@ -6,6 +6,7 @@
  * get into an envelope; address_quote checks again on the way out, because a queue file may have
  * been written by others.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include "pp/mail/address.h"
 #include "pp/mail/utf8.h"
@@ -243,10 +244,31 @@ skip_route(struct str text)
 	return t.kind == LEX_END ? 0 : t.to;
 }
 
+/* RFC 5321 4.1.3: a.b.c.d, or an IPv6 address behind its tag. Only clients are told: an address
+ * that lies in the queue already fails at delivery, with a bounce. */
+static bool
+literal_is_address(struct str d)
+{
+	const struct str tag = STR("IPv6:");
+	struct str inner = {d.p + 1, d.n - 2};
+	bool v6 = str_casestarts(inner, tag);
+	unsigned char bytes[sizeof(struct in6_addr)];
+	char text[INET6_ADDRSTRLEN];
+
+	if (v6)
+		inner = str_from(inner, tag.n);
+	if (inner.n >= sizeof(text))
+		return false;
+	memcpy(text, inner.p, inner.n);
+	text[inner.n] = '\0';
+	return inet_pton(v6 ? AF_INET6 : AF_INET, text, bytes) == 1;
+}
+
 /* The inside of the brackets. */
 static enum address_error
 parse_inner(struct arena *a, struct str text, unsigned flags, const char **ret)
 {
+	struct str local, domain;
 	struct lex_spec spec;
 	const char *address;
 
@@ -260,6 +282,9 @@ parse_inner(struct arena *a, struct str text, unsigned flags, const char **ret)
 	address = lex_spec_address(a, text, &spec);
 	/* A leading "-" could become an option of some command further on. */
 	if (address == NULL || address[0] == '-')
+		return ADDRESS_SYNTAX;
+	if (address_split(str_of(address), &local, &domain) && domain.p[0] == '[' &&
+	    !literal_is_address(domain))
 		return ADDRESS_SYNTAX;
 	if (!(flags & ADDRESS_UTF8) && utf8_has_8bit(str_of(address)))
 		return ADDRESS_NOT_ASCII;

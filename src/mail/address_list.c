@@ -132,6 +132,16 @@ address_list_next(struct address_list *it, struct arena *a, struct address_mailb
 	}
 }
 
+bool
+address_list_is_empty(struct str value)
+{
+	struct lex_token t = lex_skip(value, 0);
+
+	while (lex_is(t, ','))
+		t = lex_skip(value, t.to);
+	return t.kind == LEX_END;
+}
+
 /* What stands for the address in the text once it is completed: the same bytes and a suffix, or,
  * where quotes or a final dot forbid that, the address printed anew. */
 static void

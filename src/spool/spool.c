@@ -190,42 +190,66 @@ spool_make_directory(int dirfd, const struct directory *d, uid_t uid, gid_t gid)
 	return rc < 0 ? rc : 1;
 }
 
-/* The queues must be ours to write, and the top must not be in a stranger's hands. */
-static int
-check_owner(const struct spool *s, uid_t uid, struct buf *err)
+static uid_t
+wanted_owner(uid_t uid)
 {
-	uid_t own = geteuid() == 0 && uid != (uid_t)-1 ? uid : geteuid();
+	return geteuid() == 0 && uid != (uid_t)-1 ? uid : geteuid();
+}
+
+static int
+say_owner(const struct spool *s, const char *sub, const char *name, const struct stat *st,
+    uid_t own, struct buf *err)
+{
+	buf_printf(err,
+	    "queue directory %s%s%s belongs to uid %ld, not to uid %ld: give it to that user "
+	    "(chown -R), or name another queue_directory",
+	    s->directory, sub, name, (long)st->st_uid, (long)own);
+	return -EPERM;
+}
+
+/* The top must not be in a stranger's hands: nothing is made there then. */
+static int
+check_top(const struct spool *s, uid_t uid, struct buf *err)
+{
+	uid_t own = wanted_owner(uid);
 	struct stat st;
 	int rc = fsio_stat(s->dirfd, ".", &st);
 
-	if (rc == 0 && st.st_uid != 0 && st.st_uid != own && st.st_uid != geteuid()) {
-		buf_printf(err, "queue directory %s belongs to uid %ld, not to uid %ld",
-		    s->directory, (long)st.st_uid, (long)own);
-		return -EPERM;
-	}
-	for (unsigned i = 0; rc == 0 && i < PP_COUNT(spool_directories); i++) {
-		const struct directory *d = &spool_directories[i];
-
-		rc = fsio_stat(s->dirfd, d->name, &st);
-		if (rc < 0 || d->to_root || st.st_uid == own)
-			continue;
-		buf_printf(err, "%s/%s belongs to uid %ld, not to uid %ld", s->directory, d->name,
-		    (long)st.st_uid, (long)own);
-		return -EPERM;
-	}
 	if (rc < 0)
 		buf_printf(err, "queue directory %s: %s", s->directory, strerror(-rc));
+	else if (st.st_uid != 0 && st.st_uid != own && st.st_uid != geteuid())
+		rc = say_owner(s, "", "", &st, own, err);
 	return rc;
+}
+
+/* The queues must be ours to write. */
+static int
+check_queues(const struct spool *s, uid_t uid, struct buf *err)
+{
+	uid_t own = wanted_owner(uid);
+	struct stat st;
+
+	for (unsigned i = 0; i < PP_COUNT(spool_directories); i++) {
+		const struct directory *d = &spool_directories[i];
+
+		if (fsio_stat(s->dirfd, d->name, &st) == 0 && !d->to_root && st.st_uid != own)
+			return say_owner(s, "/", d->name, &st, own, err);
+	}
+	return 0;
 }
 
 static int
 create_all(struct spool *s, uid_t uid, gid_t gid, struct buf *err)
 {
+	struct stat st;
 	bool made = false;
 
 	for (unsigned i = 0; i < PP_COUNT(spool_directories); i++) {
 		int rc = spool_make_directory(s->dirfd, &spool_directories[i], uid, gid);
 
+		if (rc == -EACCES && fsio_stat(s->dirfd, ".", &st) == 0 &&
+		    st.st_uid != wanted_owner(uid))
+			return say_owner(s, "", "", &st, wanted_owner(uid), err);
 		if (rc < 0) {
 			buf_printf(err, "create %s/%s: %s", s->directory, spool_directories[i].name,
 			    strerror(-rc));
@@ -313,11 +337,12 @@ spool_open(const struct spool_options *o, bool create, uid_t uid, gid_t gid, str
 	s->last_id = MEM_NEW(struct counter);
 	set_options(s, o);
 	rc = open_top(s, create, err);
-	if (rc == 0 && create) {
+	if (rc == 0 && create)
+		rc = check_top(s, uid, err);
+	if (rc == 0 && create)
 		rc = create_all(s, uid, gid, err);
-		if (rc == 0)
-			rc = check_owner(s, uid, err);
-	}
+	if (rc == 0 && create)
+		rc = check_queues(s, uid, err);
 	if (rc < 0) {
 		spool_close(s);
 		return rc;

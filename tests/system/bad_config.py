@@ -184,6 +184,12 @@ def test_postconf(scratch):
     assert changed == sorted(changed) and len(changed) == len(system.main)
     every = system.must("postconf").splitlines()
     assert len(every) > 100 and every == sorted(every)
+    # What cannot be used is shown all the same: the files are sound.
+    system.write_config(myorigin="/nonexistent/mailname")
+    done = system.command("postconf", "-n", "myorigin", "relayhost")
+    assert done.stdout == "myorigin = /nonexistent/mailname\nrelayhost = [mail.example.com]:587\n"
+    assert "myorigin: cannot read /nonexistent/mailname: No such file" in done.stderr
+    assert system.command("check").returncode != 0
     done = system.command("postconf", "nosuch")
     assert done.returncode == 0
     assert "postconf: warning: nosuch: unknown parameter" in done.stderr
@@ -194,3 +200,13 @@ def test_missing_relay_password_file_does_not_stop_the_start(scratch, sink):
                                   smtp_sasl_password_maps="texthash:/nonexistent/passwd")
     system.relay_to(sink).start()
     system.log.wait_for(r"warning: .*/nonexistent/passwd.*No such file")
+
+
+@pytest.mark.parametrize("line, fix", [
+    ("mail_owner = nosuchuser", "useradd --system"),
+    ("setgid_group = nosuchgroup", "groupadd --system nosuchgroup"),
+])
+def test_nobody_of_that_name(scratch, root, line, fix):
+    said, checked, system = refuse(scratch, line + "\n")
+    for text in (said, checked):
+        assert f"main.cf, line {line_of(system, line)}: {line}: no such" in text and fix in text

@@ -326,3 +326,11 @@ def test_start_recovers_active_mail(scratch):
     for queue_id in ids:
         system.wait_removed(queue_id, timeout=TIMEOUT)
     assert len(sink.mails) == 5
+
+
+def test_closed_standard_descriptors(scratch, sink):
+    """The next file would be standard error: what is said would go into it."""
+    closed = ["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-']
+    system = pp_harness.Pennypost(scratch, wrapper=closed).log_to_file().relay_to(sink).start()
+    assert [os.readlink(f"/proc/{system.process.pid}/fd/{fd}") for fd in range(3)] == ["/dev/null"] * 3
+    system.wait_removed(system.send("you@dest.test"))

@@ -103,6 +103,16 @@ def test_what_is_no_address_is_not_lost(relayed, root):
     relayed.log.wait_for(r"to=<user@?>, .*status=(bounced|deferred)", since=mark)
 
 
+def test_an_empty_list_names_nobody(relayed, root):
+    """As "Cc: $A, $B" becomes when both are empty."""
+    for i, fields in enumerate(["Cc: ,", "Bcc: (nobody), ,", "Cc:", "Cc: , , ;"]):
+        done = relayed.command("sendmail", "-t", "-f", "me@client.test",
+                               input=f"To: empty{i}@dest.test\n{fields}\n\nhello\n")
+        assert (done.returncode, done.stderr) == (0, "")
+        queue_id = relayed.wait_status(f"empty{i}@dest.test", "sent").group("id")
+        assert relayed.log.find(rf"{queue_id}: from=.*, nrcpt=1 ")
+
+
 @pytest.mark.parametrize("separator", [", ", ",\n "])
 def test_recipients_that_do_not_fit_are_refused(relayed, separator):
     """The header is held up to header_size_limit: whoever stands behind it would get nothing."""

@@ -222,8 +222,9 @@ def test_odd_passwords(scratch, sink, root, kind):
                     client=client)
     system.log.wait_for(r"to=<u@\S+>, .*status=(sent|deferred|bounced)", count=len(ODD) * len(MECHANISMS))
     assert not system.log.find(r"status=(deferred|bounced)")
-    logins = {(m[1], m[2]) for m in relay.log.find(
-        r"sasl_method=(\S+), sasl_username=(.*)@" + re.escape(HOST))}
+    login = r"sasl_method=(\S+), sasl_username=(.*)@" + re.escape(HOST)
+    relay.log.wait_for(login, count=len(ODD) * len(MECHANISMS))  # it goes another way than the mail
+    logins = {(m[1], m[2]) for m in relay.log.find(login)}
     assert logins == {(name, user) for name in MECHANISMS for user in ODD}
 
 

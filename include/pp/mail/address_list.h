@@ -35,6 +35,10 @@ void address_list_init(struct address_list *it, struct str text);
 /* 1 = an address, 0 = the end, -E2BIG = more than ADDRESS_LIST_MAX (the rest is not given). */
 int address_list_next(struct address_list *it, struct arena *a, struct address_mailbox *ret);
 
+/* Whether there is nothing but commas, blanks and comments: what a program writes as "Cc: $A, $B"
+ * when it has neither. */
+bool address_list_is_empty(struct str value);
+
 /* Writes the value with incomplete addresses completed by the rules (address_qualify); all else
  * stays as it was, byte for byte. 1 = something changed, 0 = nothing (a plain copy was written),
  * -ENOBUFS. Addresses past ADDRESS_LIST_MAX are left as they are. */

@@ -106,10 +106,10 @@ bad_values(void **state)
 	static const struct {
 		const char *line, *want;
 	} cases[] = {
-	    {"message_size_limit = 10M", "must be a number of bytes, at least 0"},
-	    {"message_size_limit = -1", "must be a number of bytes, at least 0"},
+	    {"message_size_limit = 10M", "must be a number of bytes from 0 to 9223372036854775807"},
+	    {"message_size_limit = -1", "must be a number of bytes from 0 to 9223372036854775807"},
 	    {"workers = 9999", "must be a number from 0 to 64"},
-	    {"smtpd_recipient_limit = 0", "must be a number, at least 1"},
+	    {"smtpd_recipient_limit = 0", "must be a number from 1 to 2147483647"},
 	    {"soft_bounce = maybe", "must be yes or no"},
 	    {"soft_bounce =", "must be yes or no"},
 	    {"maximal_backoff_time = 5 parsecs", "must be a time above 0 such as 300s"},
@@ -126,7 +126,7 @@ bad_values(void **state)
 	    {"myhostname = bad name", "is no host name"},
 	    {"maillog_file = /tmp/x", "must begin with one of maillog_file_prefixes"},
 	    {"default_destination_concurrency_positive_feedback = 1/x", "/sqrt_concurrency behind"},
-	    {"smtp_destination_concurrency_limit = x", "must be a number, at least 0"},
+	    {"smtp_destination_concurrency_limit = x", "must be a number from 0 to 2147483647"},
 	    {"smtp_destination_rate_delay = 1y", "must be a time such as"},
 	    {"myorigin = /nonexistent/mailname", "cannot read /nonexistent/mailname: No such file"},
 	    {"relayhost = $relayhost", "in a circle: $relayhost -> $relayhost"},

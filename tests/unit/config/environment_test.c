@@ -61,7 +61,7 @@ environment_errors(void **state)
 	assert_int_equal(l.rc, -EINVAL);
 	assert_string_equal(buf_cstr(&l.notes),
 	    "E environment variable MESSAGE_SIZE_LIMIT:0 message_size_limit = \"big\": must be a "
-	    "number of bytes, at least 0\n");
+	    "number of bytes from 0 to 9223372036854775807\n");
 	done(&l);
 }
 

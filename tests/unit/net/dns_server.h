@@ -269,8 +269,9 @@ server_run(void *arg)
 	return NULL;
 }
 
+/* One port for both: what the kernel gave to one may be in use for the other. */
 static inline int
-server_start(void **state)
+server_bind(void)
 {
 	struct sockaddr_in sa = {.sin_family = AF_INET};
 	socklen_t n = sizeof(sa);
@@ -278,12 +279,27 @@ server_start(void **state)
 	sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	server.udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	server.tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (bind(server.udp, (struct sockaddr *)&sa, n) ||
-	    getsockname(server.udp, (struct sockaddr *)&sa, &n) ||
-	    bind(server.tcp, (struct sockaddr *)&sa, n) || listen(server.tcp, 16) ||
-	    pipe(server.stop))
+	if (bind(server.udp, (struct sockaddr *)&sa, n) == 0 &&
+	    getsockname(server.udp, (struct sockaddr *)&sa, &n) == 0 &&
+	    bind(server.tcp, (struct sockaddr *)&sa, n) == 0 && listen(server.tcp, 16) == 0) {
+		server.port = ntohs(sa.sin_port);
+		return 0;
+	}
+	close(server.udp);
+	close(server.tcp);
+	return -1;
+}
+
+static inline int
+server_start(void **state)
+{
+	int tries = 50;
+
+	while (server_bind() < 0)
+		if (--tries == 0)
+			return -1;
+	if (pipe(server.stop))
 		return -1;
-	server.port = ntohs(sa.sin_port);
 	return pthread_create(&server.thread, NULL, server_run, NULL);
 }
 

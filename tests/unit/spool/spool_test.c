@@ -90,11 +90,15 @@ opening_refuses(void **state)
 		assert_int_equal(spool_open(&o, true, (uid_t)-1, (gid_t)-1, &s, &err), -EPERM);
 		assert_non_null(
 		    strstr(buf_cstr(&err), "/active belongs to uid 12345, not to uid 0"));
-		/* The top in a stranger's hands. */
+		/* The top in a stranger's hands: what is missing is not made there. */
 		assert_int_equal(chown(path, 0, (gid_t)-1), 0);
+		assert_int_equal(rmdir(path), 0);
 		assert_int_equal(chown(f->dir, 12345, (gid_t)-1), 0);
 		buf_clear(&err);
 		assert_int_equal(spool_open(&o, true, (uid_t)-1, (gid_t)-1, &s, &err), -EPERM);
+		assert_non_null(
+		    strstr(buf_cstr(&err), " belongs to uid 12345, not to uid 0: give"));
+		assert_int_equal(access(path, F_OK), -1);
 	}
 	buf_fini(&err);
 }
