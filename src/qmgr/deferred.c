@@ -11,6 +11,7 @@ enum {
 	HOLDS_AT_ONCE = 2000, /* looked at in one go */
 	MODE_EXPIRED = 0010,
 	FORGET_SLOTS = 4096, /* in one go: a few milliseconds */
+	COMING_MAX = 128, /* on their way: new mail waits for the look-ups of no more than these */
 };
 
 static void
@@ -181,6 +182,25 @@ go_on(struct post *p)
 	qmgr_deferred_due(q);
 }
 
+static void
+go_on_soon(struct qmgr *q)
+{
+	if (q->is_due_posted || q->stopping)
+		return;
+	q->is_due_posted = true;
+	post_to(q->loop, &q->due_post, go_on);
+}
+
+void
+qmgr_deferred_came(struct qmgr_message *m)
+{
+	if (!m->is_coming)
+		return;
+	m->is_coming = false;
+	if (--m->q->coming == COMING_MAX / 2)
+		go_on_soon(m->q);
+}
+
 void
 qmgr_deferred_due(struct qmgr *q)
 {
@@ -198,7 +218,7 @@ qmgr_deferred_due(struct qmgr *q)
 			qmgr_make_room(q);
 			break;
 		}
-		if (held == HOLDS_AT_ONCE)
+		if (held == HOLDS_AT_ONCE || q->coming == COMING_MAX)
 			break;
 		if (d->waits_for && qmgr_waiting_holds(q, d)) {
 			held++;
@@ -210,15 +230,15 @@ qmgr_deferred_due(struct qmgr *q)
 		if (m) {
 			m->is_flushed = d->is_flushed;
 			m->is_asked = d->is_asked;
+			m->is_coming = true;
+			q->coming++;
 		}
 		qmgr_deferred_drop(q, d);
 	}
-	if (held == HOLDS_AT_ONCE && !q->is_due_posted) {
-		q->is_due_posted = true;
-		post_to(q->loop, &q->due_post, go_on);
-	} else if (d == NULL || d->when > now) {
+	if (held == HOLDS_AT_ONCE)
+		go_on_soon(q);
+	else if (d == NULL || d->when > now)
 		arm(q);
-	}
 }
 
 void

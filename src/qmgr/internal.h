@@ -206,6 +206,7 @@ struct qmgr_message {
 	const char *waits_for; /* key of the destination whose trouble put it off, or NULL */
 	uint32_t put_off;      /* the first news that calls it then */
 	struct qmgr_destination *coming; /* for which it is loaded */
+	bool is_coming;                  /* counted in q->coming */
 	unsigned flushes;                /* q->flushes when the first recipient was deferred */
 	struct qmgr_record_list records, writing;
 	struct receipt *came, *kept; /* of the deliveries that ended; of those in `writing` */
@@ -234,6 +235,7 @@ struct qmgr {
 	struct spool *spool;
 	struct qmgr_message *active;           /* by id */
 	unsigned active_count, retried_count;  /* retried: those of them that came from deferred/ */
+	unsigned coming;                       /* of these: on their way to their destinations */
 	size_t in_memory, resting_rcpts;       /* recipients: of the active, of those that rest */
 	struct qmgr_destination *destinations; /* by key, of the current epoch */
 	TAILQ_HEAD(, qmgr_destination) every;  /* the retired too */
@@ -434,6 +436,8 @@ bool qmgr_has_room(const struct qmgr *q, enum queue from);
 unsigned qmgr_working_count(const struct qmgr *q);
 void qmgr_deferred_flush(struct qmgr *q);
 void qmgr_deferred_due(struct qmgr *q);
+/* One that was due has reached its destinations, or will not. */
+void qmgr_deferred_came(struct qmgr_message *m);
 /* Due at once, where it stands; asked for by its site or id, also where its destination is dead. */
 void qmgr_deferred_retry(struct qmgr *q, struct qmgr_deferred *d);
 void qmgr_deferred_ask(struct qmgr *q, struct qmgr_deferred *d);

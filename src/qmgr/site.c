@@ -3,7 +3,7 @@
  *
  * Postfix has a service that keeps a log per site; here the domains stand in the index. It is
  * looked through in slices, and only what it has no details of is read, by jobs in the background.
- * As with Postfix, destinations that are dead are revived for that mail, and for no other.
+ * Destinations that are dead are revived for that mail, and for no other; with Postfix all are.
  */
 #include "internal.h"
 #include "pp/base/mem.h"

@@ -104,6 +104,7 @@ qmgr_waiting_loaded(struct qmgr_message *m)
 {
 	struct qmgr_destination *d = m->coming;
 
+	qmgr_deferred_came(m);
 	m->coming = NULL;
 	if (d == NULL)
 		return;
