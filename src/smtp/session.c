@@ -353,6 +353,14 @@ hear_nonsense(struct smtp_session *ss)
 		ss->reply.state = REPLY_BAD;
 }
 
+static struct str
+first_line(struct str in)
+{
+	size_t lf = str_index(in, '\n');
+
+	return str_head(in, lf < in.n ? lf + 1 : lf);
+}
+
 /* Nothing came behind nonsense: it was the reply. */
 static bool
 end_nonsense(struct smtp_session *ss)
@@ -365,7 +373,8 @@ end_nonsense(struct smtp_session *ss)
 }
 
 /* Replies that are complete are handed out. While the body is sent, what the server says waits:
- * it is the answer to the dot. */
+ * it is the answer to the dot. Line by line: nonsense in one piece with the next reply is nonsense
+ * still. */
 void
 smtp_session_read(struct smtp_session *ss)
 {
@@ -378,7 +387,7 @@ smtp_session_read(struct smtp_session *ss)
 
 		if (in.n == 0)
 			return;
-		rs = reply_feed(&ss->reply, in, &used);
+		rs = reply_feed(&ss->reply, first_line(in), &used);
 		if (is_filtered)
 			buf_consume(&ss->line, used);
 		else
@@ -386,7 +395,7 @@ smtp_session_read(struct smtp_session *ss)
 		if (ss->reply.odd && ss->reply.code == 0)
 			hear_nonsense(ss);
 		if (rs == REPLY_MORE && ss->reply.state == REPLY_MORE)
-			return;
+			continue;
 		replied(ss);
 		if (ss->state != SMTP_DEAD)
 			reply_clear(&ss->reply);

@@ -5,7 +5,7 @@ All limits are Postfix's defaults, minutes each; the whole has two seconds, and 
 
 import pp_harness
 import pp_script
-from pp_scratch import TIMEOUT
+from pp_scratch import SLOW, TIMEOUT
 
 LOST = "conversation with H timed out while "
 CASES = f"""
@@ -58,8 +58,8 @@ def test_the_whole_has_a_limit(scratch):
     servers = pp_script.Servers(scratch, cases)
     system = pp_harness.Pennypost(
         scratch, smtp_tcp_port=str(servers.port), smtp_tls_security_level="may",
-        smtp_connection_cache_on_demand="no", smtp_skip_quit_response="no", smtp_quit_timeout="2s",
-        smtp_transaction_time_limit="2s", smtp_min_data_rate="1000000000").start()
+        smtp_connection_cache_on_demand="no", smtp_skip_quit_response="no", smtp_quit_timeout=f"{2 * SLOW}s",
+        smtp_transaction_time_limit=f"{2 * SLOW}s", smtp_min_data_rate="1000000000").start()
     client = system.client()
     for case in cases:
         body = ("0123456789" * 7 + "\r\n") * (120000 if case.is_big else 1)

@@ -13,12 +13,12 @@ import pp_ca
 import pp_harness
 import pp_script
 import pytest
-from pp_scratch import TIMEOUT, Scratch
+from pp_scratch import SLOW, TIMEOUT, Scratch
 
 CASES = pp_script.parse(os.path.join(os.path.dirname(__file__), "misbehaving.cases"))
 LINE = (r": (?P<id>\w+): to=<(?P<rcpt>\w+)@\[(?P<address>127\.1\.[\d.]+)\]>, .*dsn=(?P<dsn>[\d.]+), "
         r"status=(?P<status>\w+) \((?P<text>.*?)\)?$")
-SHORT = 3  # seconds; a machine under load answers in less
+SHORT = 3 * SLOW  # seconds; a machine under load answers in less
 VALUES = {
     "smtp_connection_cache_on_demand": "no",
     "initial_destination_concurrency": "1",
@@ -148,6 +148,8 @@ def differences(run, case, who):
 def test_server(runs, case):
     for who, run in runs.items():
         bad = differences(run, case, who)
+        if bad and not who and case.expect["or"]:
+            bad = differences(run, case, "or")
         assert not bad, f"{who or 'pennypost'}, {case.name}:\n" + "\n".join(bad)
 
 

@@ -37,15 +37,17 @@ static void
 shared_by_threads(void **state)
 {
 	pthread_t t[THREADS];
+	size_t got = 0;
 
 	for (int i = 0; i < THREADS; i++)
 		assert_int_equal(pthread_create(&t[i], NULL, spend, NULL), 0);
 	for (int i = 0; i < THREADS; i++) {
-		void *got;
+		void *its;
 
-		pthread_join(t[i], &got);
-		assert_true((size_t)got > 0);
+		pthread_join(t[i], &its);
+		got += (size_t)its; /* one alone may find others that sleep with theirs */
 	}
+	assert_true(got > 0);
 	assert_true(counter_take(&budget, LIMIT, LIMIT)); /* all was given back */
 	assert_false(counter_take(&budget, 1, LIMIT));
 	assert_true(counter_take(&budget, 0, LIMIT));
