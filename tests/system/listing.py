@@ -257,15 +257,15 @@ def test_stop_while_clients_wait(stopped):
 def test_what_becomes_active_meanwhile(stopped):
     """Its reader is slow, and what it has not come to yet is flushed: it is there the whole time."""
     system, spool = stopped
-    ids = spool.fill(5000, next_try=YEAR, lines=1)
+    ids = spool.fill(3000, next_try=YEAR, lines=1)
     hole = socket.create_server(("127.0.0.1", 0))
     system.write_config(defer_transports="", relayhost=f"[127.0.0.1]:{hole.getsockname()[1]}")
     system.start()
-    while len(listed(system)) != 5000:
+    while len(listed(system)) != 3000:
         pass
     slow = [connect(system, order) for order in ("list", None)]
     assert all(client.recv(len(HEAD)) for client in slow)
-    flushed = ids[::500]
+    flushed = ids[::300]
     for queue_id in flushed:
         system.must("postqueue", "-i", queue_id)
     system.log.wait_for("queue active", count=len(flushed))
