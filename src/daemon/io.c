@@ -114,7 +114,7 @@ start_run(struct post *p)
 	io->resolver = resolver_new(io->loop, prm->dns_resolvers, prm->dns_timeout, &io->error);
 	io->failed = io->resolver == NULL;
 	if (!io->failed) {
-		io->smtpd = smtpd_new(io->loop, io->resolver, d->slow, d->counts);
+		io->smtpd = smtpd_new(io->loop, io->resolver, d->slow, d->disk, d->counts);
 		io->smtp = smtp_new(io->loop, d->spool, io->resolver, d->slow, d->sasl);
 		smtp_use(io->smtp, o->gen->smtp);
 	}

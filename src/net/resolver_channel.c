@@ -51,14 +51,14 @@ static void channel_fired(struct timer *t);
 static void
 set_timer(struct channel *c)
 {
-	struct timeval most = {TRY_MAX_MS / 1000, 0}, left;
+	struct timeval most = {TRY_MAX_MS / 1000, 0}, buf, *left;
 
 	if (c->open == 0) {
 		timer_stop(&c->timer);
 		return;
 	}
-	ares_timeout(c->ares, &most, &left);
-	timer_start(c->loop, &c->timer, (int64_t)left.tv_sec * 1000 + left.tv_usec / 1000 + 1,
+	left = ares_timeout(c->ares, &most, &buf); /* one of the two: buf may stay as it is */
+	timer_start(c->loop, &c->timer, (int64_t)left->tv_sec * 1000 + left->tv_usec / 1000 + 1,
 	    channel_fired);
 }
 

@@ -166,7 +166,7 @@ struct smtpd_space {
 struct smtpd {
 	struct loop *loop;
 	struct resolver *resolver;
-	struct lane *slow;
+	struct lane *slow, *disk;
 	struct smtpd_counts *counts;
 	LIST_HEAD(, smtpd_session) sessions;
 	unsigned n;

@@ -9,13 +9,15 @@
 #include "internal.h"
 
 struct smtpd *
-smtpd_new(struct loop *l, struct resolver *r, struct lane *slow, struct smtpd_counts *counts)
+smtpd_new(struct loop *l, struct resolver *r, struct lane *slow, struct lane *disk,
+    struct smtpd_counts *counts)
 {
 	struct smtpd *d = MEM_NEW(struct smtpd);
 
 	d->loop = l;
 	d->resolver = r;
 	d->slow = slow;
+	d->disk = disk;
 	d->counts = counts;
 	LIST_INIT(&d->sessions);
 	return d;

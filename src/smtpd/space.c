@@ -1,9 +1,10 @@
 /*
  * space.c - is there room in the spool for one more message?
  *
- * statvfs(2) may block, so it runs on the slow lane, and its answer serves every session of the
- * loop for a second: under load that is one call a second instead of one per mail. The margin of
- * 1.5 messages (Postfix's) covers what arrives within that second and the writes already running.
+ * statvfs(2) may block, so it runs on the disk lane (on the slow one a table that hangs would stop
+ * all mail), and its answer serves every session of the loop for a second: under load that is one
+ * call a second instead of one per mail. The margin of 1.5 messages (Postfix's) covers what arrives
+ * within that second and the writes already running.
  */
 #include <errno.h>
 #include "internal.h"
@@ -92,7 +93,7 @@ smtpd_space_check(
 		sp->server = s->server;
 		sp->setup = s->setup;
 		smtpd_setup_ref(s->setup);
-		lane_run(s->server->slow, 0, &sp->job, look, looked);
+		lane_run(s->server->disk, 0, &sp->job, look, looked);
 	}
 	return CMD_WAIT;
 }

@@ -136,7 +136,7 @@ fixture_begin(struct fixture *f)
 	f->slow = lane_new("slow", 1);
 	f->loop = loop_new("io0");
 	f->counts = smtpd_counts_new(f->loop);
-	f->smtpd = smtpd_new(f->loop, NULL, f->slow, f->counts);
+	f->smtpd = smtpd_new(f->loop, NULL, f->slow, f->disk, f->counts);
 	PP_ASSERT(loop_start(f->loop) == 0);
 }
 

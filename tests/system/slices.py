@@ -41,9 +41,9 @@ def test_many_recipients(scratch):
     assert [sorted(r["address"] for r in m["recipients"]) for m in shown] == [waiting]
     # Again, all at once and with a clean stop in between: nobody who has it gets it again.
     sink.answer = None
-    before = sum(told.values())
+    before, mails = sum(told.values()), len(sink.mails)
     system.must("postqueue", "-f")
-    sink.wait(len(sink.mails) + 1)
+    sink.wait(mails + 1)
     system.stop()
     system.start()
     system.log.wait_for(r"removed", timeout=60) if system.queue_files() else None

@@ -28,10 +28,10 @@ struct smtpd_counts *smtpd_counts_new(struct loop *l);
 void smtpd_counts_free(struct smtpd_counts *c);
 
 /* One per io loop: holds its sessions, stops them. `r` NULL: clients have no names; `counts` NULL:
- * no limits per client. `slow`: tables, free space. */
+ * no limits per client. `slow`: tables; `disk`: free space. */
 struct smtpd;
-struct smtpd *
-smtpd_new(struct loop *l, struct resolver *r, struct lane *slow, struct smtpd_counts *counts);
+struct smtpd *smtpd_new(struct loop *l, struct resolver *r, struct lane *slow, struct lane *disk,
+    struct smtpd_counts *counts);
 /* A connected descriptor; a session begins. */
 void smtpd_accept(struct smtpd *d, struct smtpd_setup *setup, int fd);
 /* New connections get 421; sessions in the middle of a message may finish it until the deadline
