@@ -10,6 +10,7 @@
 #include <time.h>
 #include "internal.h"
 #include "pp/spool/hand.h"
+#include "pp/spool/pair.h"
 
 static struct status
 expired_status(struct arena *a)
@@ -210,6 +211,18 @@ struct late {
 	char id[SPOOL_ID_MAX];
 };
 
+/* Its other name may be in hold already, by a postsuper that has not come to the end of its ALL. */
+static int
+late_hold(const struct spool *s, const struct late *l)
+{
+	int rc = spool_move_blk(s, l->id, l->at, QUEUE_HOLD, -1), pair;
+
+	if (rc != -EEXIST)
+		return rc;
+	pair = pair_settle_blk(s, l->at, l->id);
+	return pair == 1 || pair == -EWOULDBLOCK ? 0 : rc;
+}
+
 static void
 late_work(struct lane_job *job)
 {
@@ -224,7 +237,7 @@ late_work(struct lane_job *job)
 	if (l->what == SUPER_DELETE)
 		l->rc = spool_remove_blk(s, l->at, l->id);
 	else if (l->what == SUPER_HOLD)
-		l->rc = spool_move_blk(s, l->id, l->at, QUEUE_HOLD, -1);
+		l->rc = late_hold(s, l);
 	else if (l->what == SUPER_REQUEUE)
 		l->rc = spool_move_blk(s, l->id, l->at, QUEUE_MAILDROP, qmgr_now());
 	else

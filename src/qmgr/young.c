@@ -326,9 +326,18 @@ not_filed(struct qmgr_message *m, int rc)
 static void
 filed(struct qmgr *q)
 {
-	if (q->is_full)
-		log_info("qmgr", "there is room for queue files again");
+	int64_t soon = loop_now(q->loop) + DUE_MS;
+	struct qmgr_message *m;
+
+	if (!q->is_full)
+		return;
+	log_info("qmgr", "there is room for queue files again");
 	q->is_full = false;
+	TAILQ_FOREACH (m, &q->young, young)
+		if (m->young_until > soon)
+			m->young_until = soon;
+	if (!TAILQ_EMPTY(&q->young) && !q->stopping)
+		timer_start(q->loop, &q->young_timer, DUE_MS, due_fired);
 }
 
 /* It lies in incoming/, for a walk to find when there is room. */

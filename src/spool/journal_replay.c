@@ -86,6 +86,7 @@ replay_entry(void *ctx, struct journal_left_entry *e)
 		rc = make_file(r->spool, e->id, file);
 		if (rc == 0)
 			rc = buf_add(&r->made, (struct str){e->id, strlen(e->id) + 1});
+		idset_add(&r->left->filed, e->id); /* nobody promises that there is no second */
 		r->count += rc == 0;
 	}
 	buf_fini(&memory);
@@ -185,10 +186,11 @@ struct order {
 /* A notice is made from a log, and what has one is a file. Where there is no room for it there is
  * no notice: 0. */
 static int
-file_for_notice(const struct spool *s, const char *id, struct str file)
+file_for_notice(struct order *o, const char *id, struct str file)
 {
-	int rc = writer_file_blk(s, QUEUE_INCOMING, id, file, 0700);
+	int rc = writer_file_blk(o->spool, QUEUE_INCOMING, id, file, 0700);
 
+	idset_add(&o->left->filed, id);
 	if (rc == -ENOSPC || rc == -EDQUOT)
 		return 0;
 	return rc < 0 ? rc : 1;
@@ -206,7 +208,7 @@ order_entry(void *ctx, struct journal_left_entry *e)
 	if (rc == 0)
 		rc = journal_left_is_file_blk(o->left, e->id, file);
 	if (rc == 0 && receipts_owe_notice(o->receipts, e))
-		rc = file_for_notice(o->spool, e->id, file);
+		rc = file_for_notice(o, e->id, file);
 	if (rc == 1) {
 		*e->map |= JOURNAL_ALL_DONE;
 		o->is_changed = true;
