@@ -49,8 +49,10 @@ wait_for_it(void *arg)
 			break;
 		nap(left);
 	}
-	if (loop_thread_start(&speaker, "last words", say, NULL) == 0)
+	if (loop_thread_start(&speaker, "last words", say, NULL) == 0) {
+		pthread_detach(speaker);
 		nap(SAY_MS);
+	}
 	_exit(last.code);
 }
 
