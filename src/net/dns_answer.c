@@ -415,8 +415,10 @@ take_records(struct dns_answer *a, const struct message *m, const char *name, en
 			take_ptr(a, m, &r);
 		else if (type == DNS_TLSA)
 			take_tlsa(a, &r);
-		else
+		else if (type == DNS_A || type == DNS_AAAA)
 			take_address(a, &r);
+		else
+			a->n = 1; /* resolver_probe: what it says is nobody's matter */
 		a->ttl = a->ttl < r.ttl ? a->ttl : r.ttl;
 	}
 	/* RFC 7505 3, RFC 2782: a null MX stands alone. Beside others it is a mistake of theirs. */
@@ -480,7 +482,7 @@ dns_answer_read(struct dns_answer *a, struct str message, const char *name, enum
 		a->mx = mem_alloc(RESOLVER_MX_MAX * sizeof(*a->mx));
 	else if (type == DNS_TLSA)
 		a->tlsa = mem_alloc(tlsa_size(RESOLVER_TLSA_MAX));
-	else if (type != DNS_PTR)
+	else if (type == DNS_A || type == DNS_AAAA)
 		a->address = mem_alloc(RESOLVER_ADDRESS_MAX * sizeof(*a->address));
 	if (type != DNS_PTR && !same_name(last, name) && resolver_name_valid(str_of(last)))
 		memcpy(a->name, last, strlen(last) + 1);

@@ -3,9 +3,8 @@
  *
  * A query asks one or two questions of the channel, keeps the answers, and calls back from a timer:
  * never inside the call, nor inside c-ares, so a callback may do anything, also free the resolver.
- * What was answered before is asked again when its time to live is over.
- * The same timer bounds the whole query, so a name server that stalls (also on TCP) costs
- * timeout_ms and nobody else anything. A question that outlives its query is detached from it.
+ * The same timer bounds the whole query, so a server that stalls (also on TCP) costs timeout_ms
+ * and nobody else anything. A question that outlives its query is detached from it.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -464,6 +463,20 @@ struct resolver_query *
 resolver_find_tlsa(struct resolver *r, const char *name, resolver_done *done, void *ctx)
 {
 	return find_records(r, name, DNS_TLSA, true, done, ctx);
+}
+
+struct resolver_query *
+resolver_probe(struct resolver *r, const char *name, unsigned type, resolver_done *done, void *ctx)
+{
+	struct resolver_query *q;
+
+	if (strcmp(name, ".") != 0)
+		return find_records(r, name, (enum dns_type)type, true, done, ctx);
+	q = query_new(r, FIND_RECORDS, done, ctx);
+	q->is_secure = true;
+	refresh(r);
+	query_ask(q, 0, "", (enum dns_type)type);
+	return q;
 }
 
 struct resolver_query *

@@ -35,6 +35,9 @@ smtp_use(struct smtp *s, struct smtp_setup *setup)
 	smtp_setup_ref(setup);
 	smtp_setup_unref(s->setup);
 	s->setup = setup;
+	resolver_cancel(s->probe);
+	s->probe = NULL;
+	s->is_validated = false;
 	smtp_tls_slots_new(s);
 	for (struct smtp_tls_wait *w = waiting; w; w = next) {
 		next = w->next;
@@ -110,6 +113,7 @@ smtp_free(struct smtp *s)
 	PP_ON(s->loop);
 	PP_ASSERT(!s->jobs);
 	timer_stop(&s->stop_timer);
+	resolver_cancel(s->probe);
 	smtp_cache_clear(s);
 	while (s->ending)
 		smtp_session_close(s->ending);

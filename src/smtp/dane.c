@@ -96,8 +96,7 @@ on_tlsa(void *ctx, const struct resolver_answer *a)
 {
 	struct smtp_job *j = ctx;
 
-	j->query = NULL;
-	smtp_dns_filter(j, j->tlsa_name, "TLSA", a, use_tlsa);
+	smtp_dns_answer(j, j->tlsa_name, "TLSA", a, use_tlsa);
 }
 
 static void

@@ -126,12 +126,14 @@ copy(struct arena *a, const void *p, size_t n)
 }
 
 void
-smtp_dns_filter(struct smtp_job *j, const char *name, const char *type,
+smtp_dns_answer(struct smtp_job *j, const char *name, const char *type,
     const struct resolver_answer *a, resolver_done *done)
 {
 	struct smtp_dns_question *x;
 	bool has_null = a->n > 0 && a->mx && a->mx[0].host[0] == '\0';
 
+	j->query = NULL;
+	smtp_dnssec_seen(j, a);
 	if (!j->svc->dns_filter || a->result != RESOLVER_OK || a->n == 0 || has_null) {
 		done(j, a);
 		return;

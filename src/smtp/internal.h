@@ -437,8 +437,15 @@ void smtp_job_break_off(struct smtp_job *j);
 void smtp_generic_start(struct smtp_job *j);
 void smtp_job_mapped(struct smtp_job *j);
 
-/* dns_filter.c: done with what the table leaves of an answer, in this call or later. */
-void smtp_dns_filter(struct smtp_job *j, const char *name, const char *type,
+/* dnssec_probe.c: an answer came that the name server may have vouched for. */
+void smtp_dnssec_seen(struct smtp_job *j, const struct resolver_answer *a);
+/* "ns:." NULL when it is fine; else what is wrong. */
+const char *
+smtp_dnssec_probe_parse(const char *text, unsigned *ret_type, char ret_name[RESOLVER_NAME_MAX]);
+
+/* dns_filter.c: takes the answer to j->query; done with what the table leaves of it, at once or
+ * later. */
+void smtp_dns_answer(struct smtp_job *j, const char *name, const char *type,
     const struct resolver_answer *a, resolver_done *done);
 void smtp_dns_filter_cancel(struct smtp_job *j);
 
@@ -530,6 +537,8 @@ struct smtp {
 	size_t idle_count;
 	struct smtp_session *ending; /* RSET or QUIT is under way */
 	uint64_t seed;
+	struct resolver_query *probe; /* dnssec_probe.c */
+	bool is_validated;            /* or a probe was sent */
 	bool is_stopping, is_reported;
 	struct timer stop_timer;
 	struct post stop_post;

@@ -178,8 +178,7 @@ on_address(void *ctx, const struct resolver_answer *a)
 {
 	struct smtp_job *j = ctx;
 
-	j->query = NULL;
-	smtp_dns_filter(j, j->mx[j->mx_next].host, "A", a, use_addresses);
+	smtp_dns_answer(j, j->mx[j->mx_next].host, "A", a, use_addresses);
 }
 
 static void
@@ -298,8 +297,7 @@ on_mx(void *ctx, const struct resolver_answer *a)
 {
 	struct smtp_job *j = ctx;
 
-	j->query = NULL;
-	smtp_dns_filter(j, smtp_job_hop(j)->host, "MX", a, use_mx_answer);
+	smtp_dns_answer(j, smtp_job_hop(j)->host, "MX", a, use_mx_answer);
 }
 
 static void
@@ -358,8 +356,7 @@ on_srv(void *ctx, const struct resolver_answer *a)
 {
 	struct smtp_job *j = ctx;
 
-	j->query = NULL;
-	smtp_dns_filter(j, smtp_job_hop(j)->srv, "SRV", a, use_srv);
+	smtp_dns_answer(j, smtp_job_hop(j)->srv, "SRV", a, use_srv);
 }
 
 /* The socket of an LMTP server. Relative paths begin at the queue directory, as Postfix's do. */

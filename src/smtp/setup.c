@@ -134,6 +134,9 @@ compile_blk(struct smtp_setup *su, const struct service *row, struct buf *err)
 {
 	struct smtp_service *sv = &su->services[su->service_count++];
 	const struct params *p = row->params;
+	char name[RESOLVER_NAME_MAX];
+	const char *why;
+	unsigned type;
 	int rc;
 
 	sv->name = row->name;
@@ -154,6 +157,10 @@ compile_blk(struct smtp_setup *su, const struct service *row, struct buf *err)
 	sv->port = smtp_target_port(str_of(p->smtp_tcp_port), p->known_tcp_ports);
 	if (sv->port == 0) {
 		buf_printf(err, "smtp_tcp_port = %s: no such port", p->smtp_tcp_port);
+		return -EINVAL;
+	}
+	if (*p->dnssec_probe && (why = smtp_dnssec_probe_parse(p->dnssec_probe, &type, name))) {
+		buf_printf(err, "dnssec_probe = %s: %s", p->dnssec_probe, why);
 		return -EINVAL;
 	}
 	rc = parse_bind("smtp_bind_address", p->smtp_bind_address, AF_INET, &sv->bind4, err);

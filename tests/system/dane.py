@@ -131,3 +131,33 @@ def test_dane(scratch, ca):
     (dsn, status, text), = outcomes(system, "four", ["good.signed.test"]).values()
     assert (dsn, status) == ("4.7.5", "deferred")
     assert text.startswith("client TLS configuration problem: dane-only configured with dnssec lookups disabled")
+
+def test_dnssec_probe(scratch):
+    """A name server that does not validate is told of, once, where an answer could have been vouched for."""
+    dns = pp_peers.SignedDns(scratch, {"signed.test": "@ MX 0 .\n"}, {"plain.test": "@ MX 0 .\nhost A 127.0.0.9\n"})
+
+    def warnings(probe, domain):
+        system = pp_harness.Pennypost(scratch, dns_resolvers=f"127.0.0.1:{dns.port}", dnssec_probe=probe,
+                                      smtp_dns_support_level="dnssec", smtp_dns_timeout="1s").start()
+        client = system.client()
+        for user in ("one", "two"):
+            system.send(f"{user}@{domain}", client=client)
+            system.log.wait_for(rf"to=<{user}@{re.escape(domain)}>, .*status=bounced")
+        if probe and domain == "plain.test" and "signed" not in probe:
+            system.log.wait_for(r"warning: reason: dnssec_probe")
+        system.stop()
+        return [line.split("warning: ")[1] for line in system.log.lines if "DNSSEC" in line or "dnssec_probe" in line]
+
+    unavailable = "DNSSEC validation may be unavailable"
+    unsigned = "reason: dnssec_probe '{}' received a response that is not DNSSEC validated"
+    assert warnings("ns:plain.test", "plain.test") == [unavailable, unsigned.format("ns:plain.test")]
+    assert warnings("TXT:host.plain.test", "plain.test") == [unavailable, unsigned.format("TXT:host.plain.test")]
+    first, why = warnings("ns:.", "plain.test")  # nobody answers for the root here
+    assert first == unavailable and why.startswith("reason: dnssec_probe 'ns:.' received no response: Host not found")
+    assert warnings("ns:plain.test", "signed.test") == []
+    assert warnings("soa:signed.test", "plain.test") == []
+    assert warnings("", "plain.test") == []
+    for bad in ("ns", "nx:.", "ns:", "ns:-x-", ":."):
+        system = pp_harness.Pennypost(scratch, dnssec_probe=bad)
+        out = system.command("check")
+        assert out.returncode != 0 and f"dnssec_probe = {bad}: " in out.stderr, out

@@ -79,6 +79,10 @@ struct resolver_query *resolver_find_srv(
 /* Only a secure answer has records (RFC 7672 2.2). */
 struct resolver_query *
 resolver_find_tlsa(struct resolver *r, const char *name, resolver_done *done, void *ctx);
+/* Is there an answer for `name` ("." = the root) and a type, and does the name server vouch for it?
+ * No records come. */
+struct resolver_query *
+resolver_probe(struct resolver *r, const char *name, unsigned type, resolver_done *done, void *ctx);
 /* family AF_INET, AF_INET6 or AF_UNSPEC (both, in one answer, AAAA first; what one family yields
  * counts, whatever became of the other). An address literal, also in brackets, answers itself. */
 struct resolver_query *resolver_find_address(struct resolver *r, const char *host, int family,

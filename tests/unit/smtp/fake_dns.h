@@ -135,8 +135,15 @@ resolver_find_tlsa(struct resolver *r, const char *name, resolver_done *done, vo
 	return fake_query(name, "TLSA", AF_UNSPEC, done, ctx);
 }
 
+struct resolver_query *
+resolver_probe(struct resolver *r, const char *name, unsigned type, resolver_done *done, void *ctx)
+{
+	return fake_query(name, "probe", AF_UNSPEC, done, ctx);
+}
+
 void
 resolver_cancel(struct resolver_query *q)
 {
-	q->cancelled = true;
+	if (q)
+		q->cancelled = true;
 }
