@@ -231,6 +231,13 @@ def full(kind, path, number, domains):
     return subject
 
 
+def indexed(subject, number):
+    """When the daemon knows every deferred message."""
+    while f" deferred {number} " not in subject.system.must("status"):
+        time.sleep(0.05)
+    return time.monotonic()
+
+
 def start(options):
     """The first 220 with a full queue, and when the program has come to rest."""
     number = options.number or 100000
@@ -244,6 +251,9 @@ def start(options):
                     begin = time.monotonic()
                     first = greeting(subject)
                     pid = subject.pid or subject.system.process.pid
+                    if kind == PENNYPOST:
+                        whole = indexed(subject, number) - begin
+                        section.add(kind, "whole index, s", whole, False)
                     rest = settle(pid, 0.5) - begin
                     used = private_kib(pid)
                     subject.stop()

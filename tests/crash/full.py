@@ -97,10 +97,12 @@ def full_start(system):
 
 
 def no_room(system):
-    """It was noticed, and told once for all."""
+    """It was noticed, and told once for all, as often as it began."""
     line = f"its queue file cannot be made: {FULL}: it stays in the journal"
     system.log.wait_for(line)
-    assert len(system.log.find(line)) == 1
+    with system.log.changed:
+        again = len(system.log.find("there is room for queue files again"))
+        assert 0 <= len(system.log.find(line)) - again <= 1
 
 
 @pytest.mark.parametrize("journal", ["yes", "no"])
@@ -127,7 +129,8 @@ def test_what_the_journal_holds_is_delivered(scratch, small, journal):
     end = time.monotonic() + TIMEOUT
     while len(system.must("postqueue", "-j").splitlines()) < len(wanted):
         assert time.monotonic() < end
-    assert len(system.queue_files()) == files
+    # A file that is tried again leaves the page of its log to another.
+    assert files <= len(system.queue_files()) <= 2 * files
     no_room(system)
     some = sorted(wanted)[::3]
     gate.words = {to: "450 4.2.0 later" for to in set(wanted) - set(some)}

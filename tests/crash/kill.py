@@ -30,6 +30,7 @@ WAYS = {
     "small_journal": (1, 30000, {"journal_size_limit": "1"}),
     "small_cache": (1, 500, {"message_cache_size": "4000"}),
     "small_active": (1, 500, {"qmgr_message_active_limit": "2"}),
+    "slow_receiver": (1, 500, {}),
 }
 
 
@@ -41,6 +42,7 @@ class Load:
         self.acknowledged, self.sent, self.next = set(), set(), 0
         self.changed = threading.Condition()
         self.ending = False
+        self.killed = []  # when, time.monotonic()
 
     def number(self):
         with self.changed:
@@ -86,26 +88,28 @@ class Load:
         with self.changed:
             target = len(self.acknowledged) + count
             assert self.changed.wait_for(lambda: len(self.acknowledged) >= target, TIMEOUT)
-        end(self.system)
+        end(self.system, self.killed)
         self.ending = True
         for thread in threads:
             thread.join()
 
 
-def end(system):
+def end(system, killed):
     """Now and then in the middle of a stop."""
     if random.random() < 0.2:
         system.process.terminate()
         time.sleep(random.random() * 0.1)
+    killed.append(time.monotonic())
     system.kill()
 
 
-def between(system):
+def between(system, killed):
     """What may happen before the next life; the number of further kills."""
     what = random.random()
     if what < 0.25:  # a start that does not come far
         system.spawn()
         time.sleep(random.random() * 0.1)
+        killed.append(time.monotonic())
         system.kill()
         return 1
     if what < 0.35:
@@ -152,7 +156,8 @@ def test_kill_9_under_load(scratch, root, capsys, way):
     kills, wanted = 0, max(2, KILLS * share // sum(row[0] for row in WAYS.values()))
     random.seed(int(os.environ.get("PENNYPOST_SEED", "1")))
     gate = {"slow@": "450 4.2.0 later"}
-    sink = pp_peers.Sink(scratch, answer=lambda verb, text: next(
+    delay = (lambda: random.random() * 0.3) if way == "slow_receiver" else None
+    sink = pp_peers.Sink(scratch, delay=delay, answer=lambda verb, text: next(
         (reply for word, reply in gate.items() if word in text), None) if verb == "RCPT" else None)
     system = pp_harness.Pennypost(scratch, **main).relay_to(sink)
     load = Load(system, lines)
@@ -160,7 +165,7 @@ def test_kill_9_under_load(scratch, root, capsys, way):
     while kills < wanted:
         system.spawn().wait_ready()
         load.run_until(random.randrange(1, 40))
-        kills += 1 + between(system)
+        kills += 1 + between(system, load.killed)
     open_connections = sink.connections - before
     gate.clear()
     system.start()
@@ -184,7 +189,10 @@ def test_kill_9_under_load(scratch, root, capsys, way):
     twice = [mail for mails in found.values() for mail in mails[:-1]]
     heard = went_on(sink)
     again = [mail.header("Subject") for mail in twice if id(mail) in heard]
+    ages = sorted(round(min((kill for kill in load.killed if kill > mail.replied), default=mail.replied) - mail.replied, 4)
+                  for mail in twice if mail.replied)
     with capsys.disabled():
+        print(ages)
         print(f"\n{way}, {kills} kills: {len(load.sent)} sent, {len(load.acknowledged)} acknowledged, "
               f"{len(lost)} lost, {len(found) - len(load.acknowledged - lost)} unacknowledged arrived, "
               f"{len(twice)} twice ({open_connections} deliveries could be under way), "

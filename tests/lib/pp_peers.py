@@ -5,6 +5,7 @@ import os
 import re
 import ssl
 import threading
+import time
 
 from pp_harness import POSTFIX_SBIN, Postfix
 from pp_scratch import TIMEOUT, must, run
@@ -18,6 +19,7 @@ class Mail:
         self.sender = sender
         self.recipients = recipients
         self.data = data
+        self.replied = None  # when, time.monotonic()
 
     def header(self, name):
         match = re.search(rb"(?im)^" + name.encode() + rb":[ \t]*((?:.*\r?\n)(?:[ \t].*\r?\n)*)",
@@ -31,13 +33,14 @@ class Mail:
 class Sink:
     """An SMTP server in a thread. answer(verb, argument) may return a reply in place of the usual
     one ("" closes the connection); verbs are CONNECT EHLO MAIL RCPT DATA DOT RSET QUIT STARTTLS.
-    each(recipient) makes it a server of LMTP: the replies to the dot. path: of a UNIX socket."""
+    each(recipient) makes it a server of LMTP: the replies to the dot. path: of a UNIX socket.
+    delay(): seconds between a mail taken and the reply to its dot."""
 
     def __init__(self, scratch, address="127.0.0.1", port=0, answer=None, certificate=None,
                  extensions=("PIPELINING", "8BITMIME", "SIZE 0", "ENHANCEDSTATUSCODES", "DSN"),
-                 name="sink.peer.test", keep=True, each=None, path=None):
+                 name="sink.peer.test", keep=True, each=None, path=None, delay=None):
         self.address, self.answer, self.name, self.keep = address, answer, name, keep
-        self.each, self.path = each, path
+        self.each, self.path, self.delay = each, path, delay
         self.extensions = list(extensions)
         self.mails, self.connections, self.commands, self.accepted = [], 0, [], 0
         self.changed = threading.Condition()
@@ -142,7 +145,11 @@ class Sink:
                 if reply == "":
                     return
                 if reply is None or reply[0] == "2":
-                    self._note(Mail(connection, sender, recipients, data if self.keep else b""))
+                    mail = Mail(connection, sender, recipients, data if self.keep else b"")
+                    self._note(mail)
+                    if self.delay:
+                        await asyncio.sleep(self.delay())
+                    mail.replied = time.monotonic()
                 replies = [self.each(recipient) for recipient in recipients if self.each]
                 until = replies.index("") if "" in replies else len(replies)
                 if until:  # together, so that no client may count on one at a time
