@@ -1,18 +1,19 @@
 """clock.py - the wall clock is set back over a kill, over a stop and in the middle of a run.
 
 fault.c moves the daemon's clock; the times of files stay those of the kernel. What must not happen:
-that an id is given twice, since another mail of that id may still wait, or that mail is lost or
-delivered twice.
+that an id is given twice, since another mail of that id may still wait, that mail is lost or
+delivered twice, or that a receiver gets more than its rate.
 """
 
 import mmap
 import os
 import struct
+import time
 
 import pp_harness
 import pp_peers
 import pytest
-from pp_scratch import TIMEOUT
+from pp_scratch import TIMEOUT, most_in
 
 DAY = 86400
 
@@ -74,3 +75,23 @@ def test_set_back(scratch, shim, root, journal, long_ids):
     assert got == sorted(f"to{n}@dest.test" for n in range(len(ids)))
     system.stop()
     assert system.queue_files() == [] and os.listdir(f"{system.queue}/journal") == []
+
+
+def test_rate(scratch, shim):
+    """Its periods are those of the time that passes."""
+    times = []
+    sink = pp_peers.Sink(scratch, answer=lambda verb, _: times.append(time.monotonic()) if verb == "MAIL" else None)
+    clock = Clock(os.path.join(scratch.path, "clock"))
+    system = pp_harness.Pennypost(scratch, default_destination_rate_limit="10/1s",
+                                  maximal_queue_lifetime="1000d").relay_to(sink)
+    system.env = dict(system.env, LD_PRELOAD=shim, FAULT_CLOCK=os.path.join(scratch.path, "clock"))
+    system.start()
+    pp_peers.smtp_source(system.port, "-s", 4, "-m", 70)
+    for n, ahead in enumerate((1, -1, 400, -400, 0, 5), 1):
+        sink.wait(10 * n)
+        clock.set(ahead * DAY)
+        if n > 2:
+            (system.kill if n % 2 else system.stop)()
+            system.start()
+    sink.wait(70)
+    assert most_in(times, 1) <= 10

@@ -19,7 +19,7 @@ class Mail:
         self.sender = sender
         self.recipients = recipients
         self.data = data
-        self.replied = None  # when, time.monotonic()
+        self.taken, self.replied = time.monotonic(), None
 
     def header(self, name):
         match = re.search(rb"(?im)^" + name.encode() + rb":[ \t]*((?:.*\r?\n)(?:[ \t].*\r?\n)*)",

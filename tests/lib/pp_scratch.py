@@ -200,6 +200,17 @@ def fill(folder, leave=0):
     return path
 
 
+def most_in(times, period):
+    """The greatest number of events in any half-open period."""
+    times = sorted(times)
+    most = first = 0
+    for last, at in enumerate(times):
+        while at - times[first] >= period:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
 def is_root():
     return os.geteuid() == 0
 

@@ -7,23 +7,13 @@ import time
 
 import pp_harness
 import pp_peers
+from pp_scratch import most_in
 
 LONG = {"minimal_backoff_time": "600s", "maximal_backoff_time": "4000s", "queue_run_delay": "600s"}
 
 
 def burst(port, count, to="user@dest.test", sessions=4, **options):
     return pp_peers.smtp_source(port, "-s", sessions, "-m", count, to=to, **options)
-
-
-def most_in(times, period):
-    """The greatest number of events in any half-open period."""
-    times = sorted(times)
-    most = first = 0
-    for last, at in enumerate(times):
-        while at - times[first] >= period:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
 
 
 class Clocked:

@@ -6,9 +6,11 @@ postqueue shows whom it waits for; a kill in the midst of it, and a stop, lose n
 import collections
 import json
 import subprocess
+import threading
 
 import pp_harness
 import pp_peers
+from pp_scratch import TIMEOUT
 
 COUNT = 3000
 
@@ -53,7 +55,9 @@ def test_many_recipients(scratch):
 
 def test_command_in_the_midst(scratch):
     """Held while its slices are on the way: what is not begun stays for later."""
-    sink = pp_peers.Sink(scratch)
+    is_held = threading.Event()
+    sink = pp_peers.Sink(scratch, answer=lambda verb, _: is_held.wait(TIMEOUT) and None
+                         if verb == "MAIL" and len(sink.mails) >= 10 else None)
     people = [f"user{i}@d{i % 40}.test" for i in range(COUNT)]
     system = pp_harness.Pennypost(scratch, qmgr_message_recipient_limit="100",
                                   smtp_destination_recipient_limit="10").relay_to(sink).start()
@@ -61,6 +65,7 @@ def test_command_in_the_midst(scratch):
                    input=b"Subject: to many\n\nhello\n")
     sink.wait(10)
     system.must("postsuper", "-h", "ALL")
+    is_held.set()
     system.events.wait_for("^held ")
     count = len(sink.mails)
     assert count < COUNT / 10
