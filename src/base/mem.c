@@ -58,7 +58,8 @@ mem_free(void *p)
 	free(p);
 }
 
-/* Chunks double up to a limit, so that a short session stays in one small chunk. */
+/* Chunks double up to a limit, so that a short session stays in one small chunk. They are not
+ * cleared as a whole: a page that is never touched costs nothing. */
 static struct arena_chunk *
 chunk_new(struct arena *a, size_t size)
 {
@@ -69,15 +70,14 @@ chunk_new(struct arena *a, size_t size)
 		cap = CHUNK_MAX;
 	if (cap < size)
 		cap = size;
-	c = mem_alloc(sizeof(*c) + cap);
-	c->cap = cap;
-	c->next = a->chunks;
+	c = mem_realloc(NULL, sizeof(*c) + cap);
+	*c = (struct arena_chunk){.next = a->chunks, .cap = cap};
 	a->chunks = c;
 	return c;
 }
 
-void *
-arena_alloc(struct arena *a, size_t size)
+static void *
+take(struct arena *a, size_t size)
 {
 	const size_t align = _Alignof(max_align_t);
 	struct arena_chunk *c = a->chunks;
@@ -93,13 +93,20 @@ arena_alloc(struct arena *a, size_t size)
 	return p;
 }
 
+void *
+arena_alloc(struct arena *a, size_t size)
+{
+	return memset(take(a, size), 0, size);
+}
+
 char *
 arena_str(struct arena *a, struct str s)
 {
-	char *p = arena_alloc(a, s.n + 1);
+	char *p = take(a, s.n + 1);
 
 	if (s.n)
 		memcpy(p, s.p, s.n);
+	p[s.n] = '\0';
 	return p;
 }
 
@@ -131,7 +138,7 @@ arena_vprintf(struct arena *a, const char *fmt, va_list ap)
 	n = vsnprintf(NULL, 0, fmt, again);
 	va_end(again);
 	PP_ASSERT(n >= 0);
-	p = arena_alloc(a, (size_t)n + 1);
+	p = take(a, (size_t)n + 1);
 	vsnprintf(p, (size_t)n + 1, fmt, ap);
 	return p;
 }

@@ -22,7 +22,7 @@
 
 extern char **environ;
 
-enum { FULLNAME_MAX = 250, PASSWD_MAX = 64 * 1024 };
+enum { FULLNAME_MAX = 250, PASSWD_MIN = 1024, PASSWD_MAX = 64 * 1024 };
 
 /* The directory of a -C, which may name main.cf itself as old scripts do. */
 static const char *
@@ -85,11 +85,16 @@ load_config(struct sendmail *sm)
 static void
 find_user(struct sendmail *sm, struct str *ret_gecos)
 {
-	char *memory = arena_alloc(&sm->arena, PASSWD_MAX);
 	struct passwd pw, *found = NULL;
+	size_t n = PASSWD_MIN;
+	int rc;
 
 	*ret_gecos = STR("");
-	if (getpwuid_r(getuid(), &pw, memory, PASSWD_MAX, &found) != 0 || found == NULL) {
+	do { /* grows, for each page that is touched costs more than all else that is done here */
+		rc = getpwuid_r(getuid(), &pw, arena_alloc(&sm->arena, n), n, &found);
+		n *= 4;
+	} while (rc == ERANGE && n <= PASSWD_MAX);
+	if (rc != 0 || found == NULL) {
 		/* A container's arbitrary uid: mail has to have a sender all the same. */
 		sm->login = arena_printf(&sm->arena, "uid-%ld", (long)getuid());
 		return;

@@ -164,27 +164,29 @@ take(struct input *in, struct str bytes)
 static int
 read_all(struct input *in)
 {
-	char bytes[READ_SIZE];
+	char *bytes = mem_realloc(NULL, READ_SIZE); /* its pages come when they are needed */
+	int rc = 0;
 
 	while (!in->ended && in->drop->rc == 0 && !in->drop->too_big) {
-		ssize_t n = read(0, bytes, sizeof(bytes));
+		ssize_t n = read(0, bytes, READ_SIZE);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
 			log_fatal("sendmail", "%s(%ld): read standard input: %s", in->sm->login,
 			    (long)getuid(), strerror(errno));
-			return EX_IOERR;
+			rc = EX_IOERR;
 		}
-		if (n == 0)
+		if (n <= 0)
 			break;
 		take(in, (struct str){bytes, (size_t)n});
 	}
-	if (in->pending_cr)
+	mem_free(bytes);
+	if (rc == 0 && in->pending_cr)
 		push(in, '\r');
-	if (!in->ended && (in->piece.n > 0 || in->mid_line))
+	if (rc == 0 && !in->ended && (in->piece.n > 0 || in->mid_line))
 		emit(in, true);
-	return 0;
+	return rc;
 }
 
 /* A mail that is sent again goes to whom it is sent now, not to whom it once was: RFC 5322 3.6.6.
