@@ -327,6 +327,9 @@ address_path(
 		return ADDRESS_NO_KEYWORD;
 	if (!cut_path(args, &inner, &rest))
 		return ADDRESS_SYNTAX;
+	/* In a header it is folding, and goes; here that would make another mailbox of it. */
+	if (str_index(inner, '\r') < inner.n)
+		return ADDRESS_SYNTAX;
 	e = parse_inner(a, inner, flags, &ret->address);
 	if (e == ADDRESS_OK)
 		ret->rest = str_trim(rest);
