@@ -90,7 +90,7 @@ find_user(struct sendmail *sm, struct str *ret_gecos)
 	int rc;
 
 	*ret_gecos = STR("");
-	do { /* grows, for each page that is touched costs more than all else that is done here */
+	do { /* most need little, and clearing 64 KiB is felt */
 		rc = getpwuid_r(getuid(), &pw, arena_alloc(&sm->arena, n), n, &found);
 		n *= 4;
 	} while (rc == ERANGE && n <= PASSWD_MAX);

@@ -132,6 +132,7 @@ def test_dane(scratch, ca):
     assert (dsn, status) == ("4.7.5", "deferred")
     assert text.startswith("client TLS configuration problem: dane-only configured with dnssec lookups disabled")
 
+
 def test_dnssec_probe(scratch):
     """A name server that does not validate is told of, once, where an answer could have been vouched for."""
     dns = pp_peers.SignedDns(scratch, {"signed.test": "@ MX 0 .\n"}, {"plain.test": "@ MX 0 .\nhost A 127.0.0.9\n"})
